@@ -1,0 +1,7 @@
+//! `ruptime`, the client: see [`ruptime::client`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ruptime::client::main()
+}

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 pub mod answer;
+pub mod escape;
 pub mod report;
 
 /// Runs `ruptime`.

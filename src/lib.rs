@@ -16,6 +16,7 @@
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+mod usage;
 
 /// The service's name in services(5), looked up by the client.
 pub const SERVICE: &str = "ruptime";

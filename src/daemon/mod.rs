@@ -1,8 +1,82 @@
 //! The daemon: options → sockets → serve → exit status.
+//!
+//! Every launch mode ends in the same loop: sockets that a service manager or an inetd hands
+//! over, or that `--listen` binds, are classified by what they are, and then served alike.
+
+mod accept;
+mod child;
+mod limits;
+mod linger;
+mod listen;
+mod log;
+mod notify;
+mod options;
+mod peer;
+mod serve;
+mod sockets;
+mod stdio;
+mod sys;
 
 use std::process::ExitCode;
 
-/// Runs `ruptimed`.
+use clap::Parser;
+
+pub use log::message_id;
+use options::Options;
+pub use options::command;
+use sockets::{Kind, Refused};
+use stdio::Stdio;
+
+/// Exit statuses, as ruptimed(8) lists them.
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+
+/// Runs `ruptimed` and gives its exit status: 0 for a clean or idle exit, 1 for a failure at run
+/// time, 2 for a usage error.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => return crate::usage::report("ruptimed", &error),
+    };
+    let stdio = Stdio::look();
+    log::init(options.log_level, stdio.stderr_is_connection);
+    match run(&options, &stdio) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Refused::Usage(reason)) => {
+            log::fatal(&reason);
+            ExitCode::from(USAGE)
+        }
+        Err(Refused::Failed(reason)) => {
+            log::fatal(&reason);
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
+    sys::stop_ignoring_sigchld()
+        .map_err(|errno| Refused::Failed(format!("sigaction: {}", errno.desc())))?;
+    let mut sockets = sockets::acquire(options)?;
+    // Removed when this function returns, however it does.
+    let _bound_paths = std::mem::take(&mut sockets.bound_paths);
+    if options.idle_timeout.is_some() && !sockets.inherited {
+        return Err(Refused::Usage(
+            "--idle-timeout needs inherited sockets: nobody would start it again".to_owned(),
+        ));
+    }
+    stdio
+        .detach()
+        .map_err(|error| Refused::Failed(format!("/dev/null: {error}")))?;
+    for socket in &sockets.sockets {
+        if !sockets.inherited {
+            log::listening(&listen::local_address(socket));
+        } else if socket.kind != Kind::Connection {
+            log::inherited(socket);
+        }
+    }
+    let command = child::Command::new(&options.command).map_err(Refused::Usage)?;
+    if !command.is_found() {
+        log::command_not_found(&command);
+    }
+    serve::serve(options, sockets, command).map_err(Refused::Failed)
 }

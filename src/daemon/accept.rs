@@ -1,0 +1,211 @@
+//! Taking connections out of the backlogs: listeners come in, connections go out, and every
+//! errno of accept4(2) is decided here by its name.
+//!
+//! The listeners are polled only while there is room for another connection; the rest wait in
+//! the kernel's backlog, which the service manager keeps open whatever becomes of the daemon.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+
+use super::log::{self, Latch};
+use super::sockets::Socket;
+use super::sys;
+
+/// After a failure that will not pass at once; doubled with each further one, up to the longest.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Failures in a row that are the clients' doing before they too mean a pause.
+const PATIENCE: u32 = 64;
+
+/// What an errno of accept4(2) means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The backlog is empty.
+    Empty,
+    /// That connection is lost, or the call was interrupted; the next may be there already.
+    TryNext,
+    /// The machine, or this process, has run out of something: wait.
+    Pause,
+    /// This is not a listener any more.
+    Lost,
+}
+
+fn verdict(errno: Errno) -> Verdict {
+    match errno {
+        Errno::EAGAIN => Verdict::Empty,
+        // Linux passes pending network errors of the new connection on through accept; they are
+        // to be treated like EAGAIN by retrying (accept(2), "Error handling"). EPERM: a firewall
+        // rule forbids that connection.
+        Errno::EINTR
+        | Errno::ECONNABORTED
+        | Errno::EPROTO
+        | Errno::EPERM
+        | Errno::ENETDOWN
+        | Errno::ENOPROTOOPT
+        | Errno::EHOSTDOWN
+        | Errno::ENONET
+        | Errno::EHOSTUNREACH
+        | Errno::EOPNOTSUPP
+        | Errno::ENETUNREACH
+        | Errno::ETIMEDOUT => Verdict::TryNext,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSR => {
+            Verdict::Pause
+        }
+        Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK => Verdict::Lost,
+        // Security modules add their own (EACCES); whatever it is, it may pass.
+        _ => Verdict::Pause,
+    }
+}
+
+/// What came of one try.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// A connection, close-on-exec and blocking.
+    Connection(OwnedFd),
+    /// Nothing now.
+    Nothing,
+}
+
+/// A listening socket in the loop.
+pub(crate) struct Listener {
+    socket: Socket,
+    token: u64,
+    armed: bool,
+    lost: bool,
+    retry_at: Option<Instant>,
+    pause: Duration,
+    in_a_row: u32,
+    fault: Latch,
+}
+
+impl Listener {
+    pub(crate) fn new(socket: Socket, token: u64) -> Self {
+        Listener {
+            socket,
+            token,
+            armed: false,
+            lost: false,
+            retry_at: None,
+            pause: SHORTEST_PAUSE,
+            in_a_row: 0,
+            fault: Latch::default(),
+        }
+    }
+
+    /// This socket can never be accepted from again.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// When the pause after a failure is over.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Polls the listener if there is room for a connection and no pause is on, else leaves it.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2): ENOMEM, ENOSPC.
+    pub(crate) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) -> nix::Result<()> {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+        }
+        let wanted = room && !self.lost && self.retry_at.is_none();
+        if wanted != self.armed {
+            if wanted {
+                epoll.add(
+                    &self.socket.fd,
+                    EpollEvent::new(EpollFlags::EPOLLIN, self.token),
+                )?;
+            } else {
+                epoll.delete(&self.socket.fd)?;
+            }
+            self.armed = wanted;
+        }
+        Ok(())
+    }
+
+    /// Takes one connection out of the backlog.
+    pub(crate) fn accept(&mut self, now: Instant) -> Accepted {
+        loop {
+            match sys::accept(self.socket.fd.as_fd()) {
+                Ok(connection) => {
+                    self.in_a_row = 0;
+                    self.pause = SHORTEST_PAUSE;
+                    log::accept_recovered(&mut self.fault, &self.socket);
+                    return Accepted::Connection(connection);
+                }
+                Err(errno) => match verdict(errno) {
+                    Verdict::Empty => return Accepted::Nothing,
+                    Verdict::TryNext if self.in_a_row < PATIENCE => self.in_a_row += 1,
+                    Verdict::TryNext | Verdict::Pause => {
+                        log::accept_failed(&mut self.fault, &self.socket, errno);
+                        self.retry_at = Some(now + self.pause);
+                        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                        return Accepted::Nothing;
+                    }
+                    Verdict::Lost => {
+                        log::listener_lost(&self.socket, errno);
+                        self.lost = true;
+                        return Accepted::Nothing;
+                    }
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::sockets::classify;
+    use nix::sys::epoll::EpollCreateFlags;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn every_errno_of_the_manual_page_is_decided() {
+        for (errno, expected) in [
+            (Errno::EAGAIN, Verdict::Empty),
+            (Errno::ECONNABORTED, Verdict::TryNext),
+            (Errno::EINTR, Verdict::TryNext),
+            (Errno::EPERM, Verdict::TryNext),
+            (Errno::EPROTO, Verdict::TryNext),
+            (Errno::EHOSTUNREACH, Verdict::TryNext),
+            (Errno::EMFILE, Verdict::Pause),
+            (Errno::ENFILE, Verdict::Pause),
+            (Errno::ENOBUFS, Verdict::Pause),
+            (Errno::ENOMEM, Verdict::Pause),
+            (Errno::EACCES, Verdict::Pause),
+            (Errno::EBADF, Verdict::Lost),
+            (Errno::EINVAL, Verdict::Lost),
+            (Errno::ENOTSOCK, Verdict::Lost),
+        ] {
+            assert_eq!(verdict(errno), expected, "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_polled_only_while_there_is_room() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("an epoll");
+        let mut listener = Listener::new(classify(listener.into(), "it").expect("a listener"), 7);
+        let now = Instant::now();
+        let _client = TcpStream::connect(address).expect("a connection");
+        let mut events = [EpollEvent::empty(); 4];
+
+        listener.arm(&epoll, false, now).expect("armed");
+        assert_eq!(epoll.wait(&mut events, 0u8), Ok(0));
+        listener.arm(&epoll, true, now).expect("armed");
+        assert_eq!(epoll.wait(&mut events, 1000u16), Ok(1));
+        assert_eq!(events[0].data(), 7);
+        assert!(matches!(listener.accept(now), Accepted::Connection(_)));
+        assert!(matches!(listener.accept(now), Accepted::Nothing));
+        listener.arm(&epoll, false, now).expect("armed");
+        let _client = TcpStream::connect(address).expect("a connection");
+        assert_eq!(epoll.wait(&mut events, 0u8), Ok(0));
+    }
+}

@@ -1,0 +1,170 @@
+//! Who may ask, and how often at once: peers come in, verdicts go out. Pure bookkeeping.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+
+use ipnet::IpNet;
+
+use super::peer::{Peer, Source};
+
+/// Who is answered at all (`--allow`).
+pub(crate) struct Allow {
+    networks: Vec<IpNet>,
+}
+
+impl Allow {
+    pub(crate) fn new(networks: Vec<IpNet>) -> Self {
+        // A host's address with a prefix, 192.0.2.7/24, means its network.
+        Allow {
+            networks: networks.iter().map(IpNet::trunc).collect(),
+        }
+    }
+
+    /// False where everyone is answered.
+    pub(crate) fn is_restricted(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
+    /// UNIX sockets always: who may connect there is decided by the file's mode and owner.
+    pub(crate) fn admits(&self, peer: &Peer) -> bool {
+        if !self.is_restricted() {
+            return true;
+        }
+        match peer {
+            Peer::Unix { .. } => true,
+            Peer::Inet(address) => {
+                let ip = address.ip().to_canonical();
+                self.networks.iter().any(|network| network.contains(&ip))
+            }
+            Peer::Vsock { .. } | Peer::Gone => false,
+        }
+    }
+}
+
+/// How many connections each source has at once (`--max-per-source`). Empty, and free, without
+/// that limit; with it, as large as the number of sources that are being served.
+pub(crate) struct Sources {
+    limit: Option<NonZeroUsize>,
+    counts: HashMap<Source, usize>,
+}
+
+impl Sources {
+    pub(crate) fn new(limit: Option<NonZeroUsize>) -> Self {
+        Sources {
+            limit,
+            counts: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.limit.map(NonZeroUsize::get)
+    }
+
+    /// Counts one more connection of this peer: the place that [`Self::leave`] gives back, or
+    /// None where there is no place left. Peers that have no address are not counted.
+    pub(crate) fn enter(&mut self, peer: &Peer) -> Option<Place> {
+        let (Some(limit), Some(source)) = (self.limit(), peer.source()) else {
+            return Some(Place(None));
+        };
+        let count = self.counts.entry(source).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Place(Some(source)))
+    }
+
+    /// Gives a place back.
+    pub(crate) fn leave(&mut self, place: Place) {
+        let Some(source) = place.0 else { return };
+        if let Some(count) = self.counts.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&source);
+            }
+        }
+    }
+}
+
+/// A connection's place in its source's count.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Place(Option<Source>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn peer(text: &str) -> Peer {
+        Peer::Inet(text.parse::<SocketAddr>().expect("an address"))
+    }
+
+    const UNIX: Peer = Peer::Unix { pid: 1, uid: 0 };
+
+    fn allow(networks: &[&str]) -> Allow {
+        Allow::new(
+            networks
+                .iter()
+                .map(|text| text.parse().expect("a network"))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn without_a_list_everyone_is_admitted() {
+        for who in [
+            peer("192.0.2.1:1"),
+            UNIX,
+            Peer::Vsock { cid: 2, port: 1 },
+            Peer::Gone,
+        ] {
+            assert!(allow(&[]).admits(&who));
+        }
+    }
+
+    #[test]
+    fn with_a_list_only_its_networks_and_unix_sockets_are() {
+        let allow = allow(&["192.0.2.7/24", "2001:db8::/32"]);
+        for (who, admitted) in [
+            (peer("192.0.2.200:1"), true),
+            (peer("192.0.3.1:1"), false),
+            (peer("[::ffff:192.0.2.1]:1"), true),
+            (peer("[2001:db8::1]:1"), true),
+            (peer("[2001:db9::1]:1"), false),
+            (UNIX, true),
+            (Peer::Vsock { cid: 2, port: 1 }, false),
+            (Peer::Gone, false),
+        ] {
+            assert_eq!(allow.admits(&who), admitted, "{who}");
+        }
+    }
+
+    #[test]
+    fn a_source_has_so_many_places_and_gets_them_back() {
+        let mut sources = Sources::new(NonZeroUsize::new(2));
+        let first = sources.enter(&peer("192.0.2.1:1")).expect("a place");
+        let _second = sources.enter(&peer("192.0.2.1:2")).expect("a place");
+        assert!(sources.enter(&peer("192.0.2.1:3")).is_none());
+        assert!(sources.enter(&peer("192.0.2.2:3")).is_some());
+        assert!(sources.enter(&UNIX).is_some());
+        sources.leave(first);
+        assert!(sources.enter(&peer("192.0.2.1:3")).is_some());
+    }
+
+    #[test]
+    fn an_ipv6_64_is_one_source() {
+        let mut sources = Sources::new(NonZeroUsize::new(1));
+        let place = sources.enter(&peer("[2001:db8::1]:1")).expect("a place");
+        assert!(sources.enter(&peer("[2001:db8::2]:1")).is_none());
+        sources.leave(place);
+        assert!(sources.counts.is_empty(), "nothing is kept of who has gone");
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_counted() {
+        let mut sources = Sources::new(None);
+        let _place = sources.enter(&peer("192.0.2.1:1")).expect("a place");
+        assert!(sources.counts.is_empty());
+    }
+}

@@ -1,0 +1,343 @@
+//! The end of every connection: what is left of a reply is sent, the connection half-closed,
+//! what the client still sends read and thrown away, and then it is closed.
+//!
+//! Why not just close: a TCP socket that is closed with unread bytes in it sends RST instead of
+//! FIN, and the client may lose the reply with it (RFC 1122, 4.2.2.13). So whoever typed a line
+//! before reading gets the whole answer too.
+//!
+//! Almost every client closes within a moment of its answer. A connection is therefore looked at
+//! once, a moment later, without any registration; only the few that are still open then, or
+//! whose reply did not fit, are watched by epoll until their time is over.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+
+/// From the half-close to the first look.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+/// From the half-close to the close, at most.
+const LINGER: Duration = Duration::from_secs(1);
+/// What a client may still send, in bytes.
+const DRAIN: usize = 4 << 20;
+/// How long a client may take to make room for a reply that did not fit.
+const SEND: Duration = Duration::from_secs(5);
+const READ_SIZE: usize = 16 << 10;
+
+struct Lingering {
+    fd: OwnedFd,
+    /// The reply, and how much of it has gone; None once it has all gone.
+    unsent: Option<(Rc<[u8]>, usize)>,
+    drained: usize,
+    deadline: Instant,
+}
+
+/// What to do with a connection after a step.
+enum Next {
+    /// It is over, one way or another.
+    Close,
+    /// The reply is out and the connection half-closed, and the client is still there.
+    Drain,
+    /// The reply waits for room.
+    Flush,
+}
+
+/// The connections that are being ended.
+pub(crate) struct Linger {
+    /// Not yet looked at, in the order of their time.
+    fresh: VecDeque<(Instant, Lingering)>,
+    /// Registered with epoll under their number.
+    watched: HashMap<u64, Lingering>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    last_id: u64,
+    buffer: Box<[u8]>,
+}
+
+impl Linger {
+    pub(crate) fn new() -> Self {
+        Linger {
+            fresh: VecDeque::new(),
+            watched: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            last_id: 0,
+            buffer: vec![0; READ_SIZE].into_boxed_slice(),
+        }
+    }
+
+    /// How many descriptors are held here.
+    pub(crate) fn len(&self) -> usize {
+        self.fresh.len() + self.watched.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends a connection: sends `reply`, if there is one, half-closes, and keeps the descriptor
+    /// until the client has closed too or its time is over. Gives false where the client has gone.
+    pub(crate) fn finish(
+        &mut self,
+        epoll: &Epoll,
+        fd: OwnedFd,
+        reply: Option<Rc<[u8]>>,
+        now: Instant,
+    ) -> bool {
+        let mut ending = Lingering {
+            fd,
+            unsent: reply.map(|reply| (reply, 0)),
+            drained: 0,
+            deadline: now + LINGER,
+        };
+        match ending.flush() {
+            Next::Close => return false,
+            Next::Drain => self.fresh.push_back((now + FIRST_LOOK, ending)),
+            Next::Flush => {
+                ending.deadline = now + SEND;
+                self.watch(epoll, ending, EpollFlags::EPOLLOUT);
+            }
+        }
+        true
+    }
+
+    /// Half-closes and closes at once, for a client that is turned away with a word: a
+    /// registration for each would let a flood take our descriptors.
+    pub(crate) fn dismiss(fd: OwnedFd, word: &[u8]) {
+        // Whatever fails here, the client is gone or not reading, and was not to be served.
+        let _ = send(
+            fd.as_raw_fd(),
+            word,
+            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+        );
+        let _ = shutdown(fd.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// When [`Self::expire`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let look = self.fresh.front().map(|(at, _)| *at);
+        let close = self.deadlines.first().map(|(at, _)| *at);
+        look.into_iter().chain(close).min()
+    }
+
+    /// Looks at those whose first look is due, and closes those whose time is over.
+    pub(crate) fn expire(&mut self, epoll: &Epoll, now: Instant) {
+        while self.fresh.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, mut ending)) = self.fresh.pop_front() else {
+                break;
+            };
+            if let Next::Drain = ending.drain(&mut self.buffer) {
+                self.watch(epoll, ending, EpollFlags::EPOLLIN);
+            }
+        }
+        while let Some(&(_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+            self.close(epoll, id);
+        }
+    }
+
+    /// Goes on with a connection that epoll told of. A number that is not known here any more is
+    /// an event from before the close: a command between vfork and exec held a copy.
+    pub(crate) fn ready(&mut self, epoll: &Epoll, id: u64, now: Instant) {
+        let Some(ending) = self.watched.get_mut(&id) else {
+            return;
+        };
+        let sending = ending.unsent.is_some();
+        let next = if sending {
+            ending.flush()
+        } else {
+            ending.drain(&mut self.buffer)
+        };
+        match next {
+            Next::Close => self.close(epoll, id),
+            Next::Drain if sending => {
+                self.deadlines.remove(&(ending.deadline, id));
+                ending.deadline = now + LINGER;
+                self.deadlines.insert((ending.deadline, id));
+                let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, id);
+                if epoll.modify(&ending.fd, &mut event).is_err() {
+                    self.close(epoll, id);
+                }
+            }
+            Next::Drain | Next::Flush => {}
+        }
+    }
+
+    /// Closes the one that has been here longest, to make room. False where there is none.
+    pub(crate) fn evict(&mut self, epoll: &Epoll) -> bool {
+        if let Some(&(_, id)) = self.deadlines.first() {
+            self.close(epoll, id);
+            return true;
+        }
+        self.fresh.pop_front().is_some()
+    }
+
+    fn watch(&mut self, epoll: &Epoll, ending: Lingering, events: EpollFlags) {
+        let id = self.last_id;
+        self.last_id += 1;
+        // Edge-triggered, since each step goes on until EAGAIN, and a socket that says EAGAIN and
+        // ready at once must not keep the loop turning.
+        let events = events | EpollFlags::EPOLLET;
+        // ENOMEM, ENOSPC (max_user_watches): without a registration it cannot be waited for, so
+        // it is closed now, as at the end of its time.
+        if epoll.add(&ending.fd, EpollEvent::new(events, id)).is_ok() {
+            self.deadlines.insert((ending.deadline, id));
+            self.watched.insert(id, ending);
+        }
+    }
+
+    fn close(&mut self, epoll: &Epoll, id: u64) {
+        if let Some(ending) = self.watched.remove(&id) {
+            self.deadlines.remove(&(ending.deadline, id));
+            // The close alone would leave it registered while a command between vfork and exec
+            // still holds a copy. It cannot fail for a descriptor that is registered.
+            let _ = epoll.delete(&ending.fd);
+        }
+    }
+}
+
+impl Lingering {
+    /// Sends what is left of the reply; half-closes when all of it has gone.
+    fn flush(&mut self) -> Next {
+        while let Some((reply, sent)) = &mut self.unsent {
+            if *sent >= reply.len() {
+                self.unsent = None;
+                break;
+            }
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(self.fd.as_raw_fd(), &reply[*sent..], flags) {
+                Ok(bytes) => *sent += bytes,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Next::Flush,
+                // EPIPE, ECONNRESET and what TCP passes on from below: the client has gone.
+                // ENOBUFS, ENOMEM: no event would tell when to try again.
+                Err(_) => return Next::Close,
+            }
+        }
+        match shutdown(self.fd.as_raw_fd(), Shutdown::Write) {
+            Ok(()) => Next::Drain,
+            // ENOTCONN: reset by the client.
+            Err(_) => Next::Close,
+        }
+    }
+
+    /// Throws away what the client has sent, until there is no more for now.
+    fn drain(&mut self, buffer: &mut [u8]) -> Next {
+        while self.drained < DRAIN {
+            match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Next::Close,
+                Ok(bytes) => self.drained += bytes,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Next::Drain,
+                Err(_) => return Next::Close,
+            }
+        }
+        Next::Close
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    fn world() -> (Epoll, Linger, UnixStream, UnixStream) {
+        let epoll = Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC).expect("an epoll");
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        (epoll, Linger::new(), ours, theirs)
+    }
+
+    fn turn(epoll: &Epoll, linger: &mut Linger, now: Instant) {
+        linger.expire(epoll, now);
+        let mut events = [EpollEvent::empty(); 8];
+        let count = epoll.wait(&mut events, 0u8).expect("events");
+        for event in &events[..count] {
+            linger.ready(epoll, event.data(), now);
+        }
+    }
+
+    #[test]
+    fn a_client_that_closes_is_gone_at_the_first_look() {
+        let (epoll, mut linger, ours, mut theirs) = world();
+        let start = Instant::now();
+        assert!(linger.finish(&epoll, ours.into(), Some(Rc::from(&b"up"[..])), start));
+        let mut reply = String::new();
+        theirs
+            .read_to_string(&mut reply)
+            .expect("the reply, then the end");
+        assert_eq!(reply, "up");
+        drop(theirs);
+        linger.expire(&epoll, start);
+        assert_eq!(linger.len(), 1, "it was looked at too early");
+        linger.expire(&epoll, start + FIRST_LOOK);
+        assert!(linger.is_empty() && linger.next_deadline().is_none());
+    }
+
+    #[test]
+    fn a_client_that_stays_is_closed_in_the_end() {
+        let (epoll, mut linger, ours, mut theirs) = world();
+        let start = Instant::now();
+        linger.finish(&epoll, ours.into(), None, start);
+        theirs.write_all(b"hello").expect("room");
+        turn(&epoll, &mut linger, start + FIRST_LOOK);
+        assert_eq!(linger.len(), 1);
+        turn(&epoll, &mut linger, start + LINGER);
+        assert!(linger.is_empty());
+    }
+
+    #[test]
+    fn who_sends_for_ever_is_cut_off() {
+        let (epoll, mut linger, ours, mut theirs) = world();
+        let start = Instant::now();
+        linger.finish(&epoll, ours.into(), None, start);
+        theirs.set_nonblocking(true).expect("non-blocking");
+        let chunk = vec![0; 64 << 10];
+        let mut sent = 0;
+        while !linger.is_empty() {
+            match theirs.write(&chunk) {
+                Ok(bytes) => sent += bytes,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+            turn(&epoll, &mut linger, start + FIRST_LOOK);
+            assert!(sent < 2 * DRAIN, "{sent} bytes were taken");
+        }
+    }
+
+    #[test]
+    fn a_reply_that_does_not_fit_waits_for_room_and_no_longer_than_its_time() {
+        let (epoll, mut linger, ours, mut theirs) = world();
+        let start = Instant::now();
+        let reply: Rc<[u8]> = vec![b'x'; 4 << 20].into();
+        linger.finish(&epoll, ours.into(), Some(reply.clone()), start);
+        theirs.set_nonblocking(true).expect("non-blocking");
+        let (mut got, mut chunk) = (0, vec![0; 64 << 10]);
+        while got < reply.len() {
+            match theirs.read(&mut chunk) {
+                Ok(bytes) => got += bytes,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+            turn(&epoll, &mut linger, start + FIRST_LOOK);
+        }
+        drop(theirs);
+        turn(&epoll, &mut linger, start + FIRST_LOOK);
+        assert!(linger.is_empty());
+
+        let (ours, _stalled) = UnixStream::pair().expect("a pair");
+        linger.finish(&epoll, ours.into(), Some(reply), start);
+        turn(&epoll, &mut linger, start + LINGER);
+        assert_eq!(linger.len(), 1);
+        turn(&epoll, &mut linger, start + SEND);
+        assert!(linger.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let (epoll, mut linger, ours, theirs) = world();
+        assert!(!linger.evict(&epoll));
+        linger.finish(&epoll, ours.into(), None, Instant::now());
+        assert!(linger.evict(&epoll) && linger.is_empty());
+        drop(theirs);
+    }
+}

@@ -1,0 +1,100 @@
+//! What the service manager is told (sd_notify(3)): readiness, status, the watchdog, the end.
+//!
+//! Without `$NOTIFY_SOCKET` every message goes nowhere, and that is fine. A message that cannot
+//! be sent is a record and never a reason to stop.
+
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+use super::log::{self, Latch};
+
+/// STATUS= is sent no more often than this.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the daemon has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Requests that were answered by a command that went well.
+    pub(crate) answered: u64,
+    /// Requests whose command could not be started, failed or was stopped.
+    pub(crate) failed: u64,
+    /// Commands that run now.
+    pub(crate) running: usize,
+}
+
+/// The line to the service manager.
+pub(crate) struct Notify {
+    watchdog: Option<Duration>,
+    next_watchdog: Option<Instant>,
+    told: Counts,
+    next_status: Instant,
+    /// There is somebody to tell.
+    listening: bool,
+    fault: Latch,
+}
+
+impl Notify {
+    pub(crate) fn new(now: Instant) -> Self {
+        // Half the time, as sd_watchdog_enabled(3) recommends.
+        let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        Notify {
+            watchdog,
+            next_watchdog: watchdog.map(|interval| now + interval),
+            told: Counts::default(),
+            next_status: now,
+            listening: std::env::var_os("NOTIFY_SOCKET").is_some(),
+            fault: Latch::default(),
+        }
+    }
+
+    /// Every socket is classified, and the loop is about to turn.
+    pub(crate) fn ready(&mut self) {
+        self.send(&[
+            NotifyState::Ready,
+            NotifyState::Status("waiting for the first request"),
+        ]);
+    }
+
+    /// No more requests are taken.
+    pub(crate) fn stopping(&mut self) {
+        self.send(&[NotifyState::Stopping]);
+    }
+
+    /// When [`Self::tick`] has something to send.
+    pub(crate) fn next_deadline(&self, counts: Counts) -> Option<Instant> {
+        let status = (self.listening && counts != self.told).then_some(self.next_status);
+        status.into_iter().chain(self.next_watchdog).min()
+    }
+
+    /// Sends what is due: called once a turn of the loop, so that the watchdog hears from a loop
+    /// that turns, and from no other.
+    pub(crate) fn tick(&mut self, now: Instant, counts: Counts) {
+        if let (Some(interval), Some(at)) = (self.watchdog, self.next_watchdog) {
+            if at <= now {
+                self.next_watchdog = Some(now + interval);
+                self.send(&[NotifyState::Watchdog]);
+            }
+        }
+        if self.listening && counts != self.told && self.next_status <= now {
+            self.next_status = now + STATUS_INTERVAL;
+            self.told = counts;
+            let Counts {
+                answered,
+                failed,
+                running,
+            } = counts;
+            let status = format!("answered {answered}, failed {failed}, running {running}");
+            self.send(&[NotifyState::Status(&status)]);
+        }
+    }
+
+    fn send(&mut self, state: &[NotifyState<'_>]) {
+        match sd_notify::notify(state) {
+            Ok(()) => {
+                self.fault.recovered();
+            }
+            Err(error) => log::notify_failed(&mut self.fault, &error),
+        }
+    }
+}

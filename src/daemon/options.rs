@@ -1,0 +1,191 @@
+//! The command line of `ruptimed`: arguments come in, checked [`Options`] go out.
+//!
+//! What can be refused by looking at the words alone is refused here, with exit status 2; what
+//! needs a system call (a port in use, a descriptor that is no socket) is for `sockets` and `listen`.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, ValueEnum};
+use ipnet::IpNet;
+
+use super::listen::ListenAddr;
+use super::log::Level;
+
+/// The longest time an option takes: a year. Keeps every deadline far from overflow.
+const MAX_SECONDS: f64 = 366.0 * 86_400.0;
+
+/// How a stream client is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Handoff {
+    /// each connection becomes the standard output of a command of its own
+    Exec,
+    /// one run of the command answers everybody who waits
+    Capture,
+}
+
+/// `ruptimed`'s options, as ruptimed(8) describes them.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "ruptimed",
+    version,
+    about = "Answer every connection with the output of uptime(1)",
+    override_usage = "ruptimed [OPTIONS] [-- COMMAND [ARG]...]",
+    after_help = EXAMPLES,
+    max_term_width = 100
+)]
+pub(crate) struct Options {
+    /// Bind this instead of inheriting sockets: PORT, HOST:PORT, [V6]:PORT, udp:HOST:PORT or
+    /// unix:PATH (repeatable)
+    #[arg(short, long, value_name = "ADDR", conflicts_with = "inetd")]
+    pub(crate) listen: Vec<ListenAddr>,
+
+    /// The socket is standard input, as inetd, xinetd, socat and StandardInput=socket pass it
+    #[arg(short, long)]
+    pub(crate) inetd: bool,
+
+    /// How a stream client is answered
+    #[arg(long, value_enum, value_name = "HOW", default_value = "exec")]
+    pub(crate) handoff: Handoff,
+
+    /// With capture and datagrams: an answer no older than this may be given without a new run;
+    /// 0 is never older than the question
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub(crate) max_age: Duration,
+
+    /// Commands at once; beyond it the backlog holds the clients
+    #[arg(short = 'c', long, value_name = "N", default_value = "64")]
+    pub(crate) max_children: NonZeroUsize,
+
+    /// Connections at once from one address (an IPv4 address, an IPv6 /64) [default: no limit]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_per_source: Option<NonZeroUsize>,
+
+    /// The time a command has; then its process group is killed
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds_above_zero)]
+    pub(crate) child_timeout: Duration,
+
+    /// Leave when nobody asked for so long; only with inherited sockets [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_above_zero, conflicts_with = "listen")]
+    pub(crate) idle_timeout: Option<Duration>,
+
+    /// Answer only these addresses, in CIDR notation; UNIX sockets always (repeatable)
+    /// [default: everyone]
+    #[arg(long, value_name = "NET", value_parser = network)]
+    pub(crate) allow: Vec<IpNet>,
+
+    /// Datagram replies a second to one source (an IPv4 /24, an IPv6 /56); 0 is no limit
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(crate) rate_limit: u32,
+
+    /// The least severe records to write
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "notice")]
+    pub(crate) log_level: Level,
+
+    /// The command that answers, and its arguments [default: /usr/bin/uptime]
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  systemctl enable --now ruptime.socket           the usual way: systemd holds the socket
+  systemd-socket-activate -l 10513 ruptimed       the same by hand
+  ruptimed --listen 127.0.0.1:10513               without a service manager
+  ruptimed --listen 10513 --allow 192.0.2.0/24    only for one network
+  ruptimed --listen 10513 -- /usr/bin/who         another command";
+
+/// The command line as clap knows it, for completions and for checking the manual page.
+pub fn command() -> clap::Command {
+    Options::command()
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let value: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds, such as 10 or 0.5".to_owned())?;
+    if !(0.0..=MAX_SECONDS).contains(&value) {
+        return Err(format!("not between 0 and {MAX_SECONDS} seconds"));
+    }
+    Ok(Duration::from_secs_f64(value))
+}
+
+fn seconds_above_zero(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("must be more than 0 seconds".to_owned()),
+        value => Ok(value),
+    }
+}
+
+/// A network in CIDR notation, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse().map(|addr: std::net::IpAddr| addr.into()))
+        .map_err(|_| "not a network, such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.7".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Options, clap::Error> {
+        Options::try_parse_from(["ruptimed"].iter().chain(args))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let options = parse(&[]).expect("no arguments are fine");
+        assert_eq!(options.handoff, Handoff::Exec);
+        assert_eq!(options.max_age, Duration::ZERO);
+        assert_eq!(options.max_children.get(), 64);
+        assert_eq!(options.max_per_source, None);
+        assert_eq!(options.child_timeout, Duration::from_secs(10));
+        assert_eq!(options.idle_timeout, None);
+        assert_eq!(options.rate_limit, 10);
+        assert_eq!(options.log_level, Level::Notice);
+        assert!(options.command.is_empty() && options.allow.is_empty());
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_command() {
+        let options = parse(&["-c", "3", "--", "echo", "--inetd"]).expect("valid");
+        assert_eq!(options.command, ["echo", "--inetd"]);
+        assert!(!options.inetd);
+    }
+
+    #[test]
+    fn unusable_values_are_refused() {
+        for args in [
+            &["--max-children", "0"][..],
+            &["--max-per-source", "0"],
+            &["--child-timeout", "0"],
+            &["--child-timeout", "-1"],
+            &["--child-timeout", "inf"],
+            &["--child-timeout", "NaN"],
+            &["--idle-timeout", "1e300"],
+            &["--allow", "192.0.2.0/33"],
+            &["--allow", "example.org"],
+            &["--rate-limit", "-1"],
+            &["--log-level", "loud"],
+            &["--handoff", "fork"],
+            &["--listen", ""],
+            &["--listen", "127.0.0.1:0", "--inetd"],
+            &["--listen", "127.0.0.1:0", "--idle-timeout", "1"],
+            &["/usr/bin/uptime"],
+        ] {
+            assert!(parse(args).is_err(), "{args:?} was taken");
+        }
+    }
+
+    #[test]
+    fn networks_and_single_addresses_are_taken() {
+        let options = parse(&["--allow", "192.0.2.0/24", "--allow", "::1"]).expect("valid");
+        assert_eq!(options.allow[1].prefix_len(), 128);
+    }
+}

@@ -36,6 +36,8 @@ pub enum Outcome {
         reason: String,
         /// The reply as it came.
         raw: Vec<u8>,
+        /// The reply is complete; not so when it was longer than a reply may be.
+        whole: bool,
     },
     /// No answer.
     Down {

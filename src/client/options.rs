@@ -1,0 +1,347 @@
+//! The command line → [`Options`].
+//!
+//! Comes in: the arguments. Goes out: a struct of typed values, or one line on standard error and
+//! exit status 2 (0 for `--help` and `--version`). Nothing is looked up, opened or sent here:
+//! whether HOSTs are well formed is `target`'s to say, and where they come from `hosts`'.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
+
+use super::target::Port;
+
+const EXAMPLES: &str = "\
+Examples:
+  ruptime web1                      the uptime line of one machine, as it says it
+  ruptime web1 web2:10514 udp:db1   a table of several; the last one is asked by datagram
+  ruptime -l -r -f hosts.txt        a file of hosts, the least loaded first
+  ruptime --discover                whoever answers on the local networks
+  ruptime --wait 300 web1           a machine that is rebooting: until it is back
+  ruptime -o json web1 | jq .[0].uptime_seconds
+  ruptime -w=5 web1 web2            look again every 5 seconds
+  ruptime unix:/run/ruptime.sock    this machine, through its UNIX socket
+
+Exit status: 0 when every host answered, 1 when some did not, 2 for a usage error.";
+
+/// Everything that the command line can say.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "ruptime",
+    version,
+    about = "Shows how long other machines have been up",
+    after_help = EXAMPLES,
+    max_term_width = 100
+)]
+pub struct Options {
+    /// NAME, NAME:PORT, [V6]:PORT, an address, udp:… before any of these, or unix:PATH
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
+
+    /// Use datagrams for every host named without a scheme
+    #[arg(long)]
+    pub udp: bool,
+
+    /// Ask this port: a number or a service name [default: ruptime, else 10513]
+    #[arg(short, long, value_name = "PORT", value_parser = port)]
+    pub port: Option<Port>,
+
+    /// Use IPv4 only
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    pub ipv4: bool,
+
+    /// Use IPv6 only
+    #[arg(short = '6')]
+    pub ipv6: bool,
+
+    /// Time for one host, from the first look-up to the last byte; fractions allowed
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    pub timeout: Duration,
+
+    /// Keep trying a host that does not answer for so long, pausing 1, 2, 4… seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["watch", "discover"])]
+    pub wait: Option<Duration>,
+
+    /// Read hosts from FILE, one a line, # comments; - is standard input
+    ///
+    /// Without HOST and -f: $XDG_CONFIG_HOME/ruptime/hosts, then /etc/ruptime/hosts.
+    #[arg(short = 'f', long = "hosts-file", value_name = "FILE", action = ArgAction::Append)]
+    pub hosts_files: Vec<PathBuf>,
+
+    /// Ask the local networks by broadcast and multicast and list whoever answers
+    #[arg(long, conflicts_with_all = ["hosts", "hosts_files"])]
+    pub discover: bool,
+
+    /// How to print [default: text for one host, table for more]
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    pub output: Option<Output>,
+
+    /// Sort by load, the highest first
+    #[arg(short = 'l', group = "sort")]
+    pub by_load: bool,
+
+    /// Sort by uptime, the longest first
+    #[arg(short = 't', group = "sort")]
+    pub by_uptime: bool,
+
+    /// Sort by the number of users, the most first
+    #[arg(short = 'u', group = "sort")]
+    pub by_users: bool,
+
+    /// Reverse the order
+    #[arg(short, long)]
+    pub reverse: bool,
+
+    /// Ask so many hosts at once [default: what the descriptor limit allows, at most 4096]
+    #[arg(short, long, value_name = "N", value_parser = jobs)]
+    pub jobs: Option<usize>,
+
+    /// Ask again every SECONDS, redrawing in place on a terminal
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds,
+          num_args = 0..=1, require_equals = true, default_missing_value = "2")]
+    pub watch: Option<Duration>,
+
+    /// Colour the table
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    pub color: Color,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// The reply as it came
+    Text,
+    /// A line for each host, as BSD's ruptime has it
+    Table,
+    /// One array
+    Json,
+    /// One object a line, as each host answers
+    Jsonl,
+    /// One scrape's worth of metrics
+    Openmetrics,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Even into a pipe or a file
+    Always,
+    /// Not at all
+    Never,
+}
+
+/// What `-l`, `-t` and `-u` ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// The load average over one minute, the highest first.
+    Load,
+    /// The uptime, the longest first.
+    Uptime,
+    /// The number of users, the most first.
+    Users,
+}
+
+impl Options {
+    /// What to sort by; None is the order given.
+    pub fn sort(&self) -> Option<Sort> {
+        match (self.by_load, self.by_uptime, self.by_users) {
+            (true, _, _) => Some(Sort::Load),
+            (_, true, _) => Some(Sort::Uptime),
+            (_, _, true) => Some(Sort::Users),
+            _ => None,
+        }
+    }
+}
+
+/// The whole command line, for completions and for checks of the manual page.
+pub fn command() -> clap::Command {
+    Options::command()
+}
+
+/// Reads the command line; the error is the exit status to leave with, everything said.
+pub(super) fn from_command_line() -> Result<Options, u8> {
+    match Options::try_parse().and_then(checked) {
+        Ok(options) => Ok(options),
+        Err(error) => Err(tell(&error)),
+    }
+}
+
+/// The conflicts that hang on a value and not on an option alone.
+fn checked(options: Options) -> Result<Options, clap::Error> {
+    let conflict = |text: &str| Err(command().error(ErrorKind::ArgumentConflict, text));
+    let sorted = options.sort().is_some() || options.reverse;
+    match options.output {
+        Some(Output::Jsonl) if sorted => conflict(
+            "-l, -t, -u and -r cannot be used with '--output jsonl': it prints each host as it answers",
+        ),
+        Some(Output::Openmetrics) if options.watch.is_some() => conflict(
+            "'--watch' cannot be used with '--output openmetrics': that is one scrape's worth",
+        ),
+        _ => Ok(options),
+    }
+}
+
+/// Help and version to standard output; a usage error as one line on standard error.
+fn tell(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        // Whoever closed the pipe has seen enough of the help.
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        return match printed {
+            Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
+                super::complain(format_args!("cannot write to standard output: {failure}"));
+                1
+            }
+            _ => 0,
+        };
+    }
+    super::complain(format_args!("{} (see ruptime --help)", one_line(error)));
+    2
+}
+
+/// The first paragraph of clap's message, which names the argument, on one line.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let words = text
+        .lines()
+        .take_while(|line| !line.trim().is_empty())
+        .flat_map(str::split_whitespace);
+    let line = words.collect::<Vec<_>>().join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    // An argument can hold anything, a terminal's escape sequences too.
+    line.chars()
+        .flat_map(|c| {
+            let plain = !c.is_control();
+            let escaped = (!plain).then(|| c.escape_default());
+            plain
+                .then_some(c)
+                .into_iter()
+                .chain(escaped.into_iter().flatten())
+        })
+        .collect()
+}
+
+/// A time in seconds: more than none, and no more than a year.
+fn seconds(text: &str) -> Result<Duration, String> {
+    const YEAR: f64 = 365.0 * 86_400.0;
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= YEAR => {
+            // What rounds to nothing would be no time at all.
+            Ok(Duration::from_secs_f64(value).max(Duration::from_millis(1)))
+        }
+        Ok(value) if value > YEAR => Err("more than a year".to_owned()),
+        _ => Err("not a number of seconds above 0".to_owned()),
+    }
+}
+
+fn port(text: &str) -> Result<Port, String> {
+    Port::parse(text).map_err(|reason| reason.to_string())
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a whole number above 0".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, String> {
+        Options::try_parse_from(line.split_whitespace())
+            .and_then(checked)
+            .map_err(|error| one_line(&error))
+    }
+
+    #[test]
+    fn clap_accepts_the_definition() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_contract() {
+        let options = parse("ruptime web1").unwrap();
+        assert_eq!(options.timeout, Duration::from_secs(5));
+        assert_eq!(
+            (options.port, options.wait, options.jobs),
+            (None, None, None)
+        );
+        assert_eq!((options.output, options.watch), (None, None));
+        assert_eq!(options.color, Color::Auto);
+        assert!(!options.udp && !options.discover && !options.reverse);
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let options = parse(
+            "ruptime --udp -p 99 -4 --timeout 0.25 --wait 2.5 -f a --hosts-file - -o jsonl -j 7 --color never x y",
+        )
+        .unwrap();
+        assert!(options.udp && options.ipv4 && !options.ipv6);
+        assert_eq!(options.port, Some(Port::Number(99)));
+        assert_eq!(options.timeout, Duration::from_millis(250));
+        assert_eq!(options.wait, Some(Duration::from_millis(2500)));
+        assert_eq!(
+            options.hosts_files,
+            [PathBuf::from("a"), PathBuf::from("-")]
+        );
+        assert_eq!(options.output, Some(Output::Jsonl));
+        assert_eq!(options.jobs, Some(7));
+        assert_eq!(options.hosts, ["x", "y"]);
+        assert_eq!(parse("ruptime -lr x").unwrap().sort(), Some(Sort::Load));
+        assert_eq!(parse("ruptime -t x").unwrap().sort(), Some(Sort::Uptime));
+        assert_eq!(parse("ruptime -u x").unwrap().sort(), Some(Sort::Users));
+        assert_eq!(
+            parse("ruptime -w x").unwrap().watch,
+            Some(Duration::from_secs(2))
+        );
+        assert_eq!(
+            parse("ruptime --watch=0.5 x").unwrap().watch,
+            Some(Duration::from_millis(500))
+        );
+    }
+
+    #[test]
+    fn usage_errors_are_one_line_that_names_the_option() {
+        let table = [
+            ("ruptime -4 -6 x", "'-4' cannot be used with '-6'"),
+            ("ruptime -l -t x", "'-l' cannot be used with"),
+            ("ruptime --discover x", "'--discover' cannot be used with"),
+            (
+                "ruptime --discover -f x",
+                "'--discover' cannot be used with",
+            ),
+            (
+                "ruptime --wait 3 -w x",
+                "'--wait <SECONDS>' cannot be used with",
+            ),
+            ("ruptime -l -o jsonl x", "as it answers"),
+            ("ruptime -w -o openmetrics x", "one scrape"),
+            ("ruptime -p 0 x", "port 0: ports are 1 to 65535"),
+            ("ruptime -p 99999 x", "port 99999"),
+            ("ruptime --timeout 0 x", "'0' for '--timeout <SECONDS>'"),
+            ("ruptime --timeout -1 x", "-1"),
+            ("ruptime --timeout nan x", "not a number of seconds"),
+            ("ruptime --timeout inf x", "more than a year"),
+            ("ruptime -j 0 x", "not a whole number above 0"),
+            ("ruptime -o xml x", "'xml' for '--output <FORMAT>'"),
+            ("ruptime --no-such x", "'--no-such'"),
+        ];
+        for (line, part) in table {
+            let told = parse(line).unwrap_err();
+            assert!(told.contains(part), "{line}: {told}");
+            assert!(!told.contains('\n'), "{line}: {told}");
+        }
+    }
+
+    #[test]
+    fn an_argument_cannot_write_to_the_terminal() {
+        let told = parse("ruptime --timeout \u{1b}[31m x").unwrap_err();
+        assert!(!told.contains('\u{1b}'), "{told:?}");
+    }
+}

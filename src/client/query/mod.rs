@@ -1,0 +1,306 @@
+//! One host, asked once: a target → an [`Answer`].
+//!
+//! Everything that hosts share on the one thread is in [`Asker`]: the options that matter, the
+//! receive buffer, the count of spare descriptors, the resolver. Each kind of service has its
+//! module; the time of a host runs from its look-up to its last byte, whatever the kind.
+
+mod datagram;
+mod reply;
+mod socket;
+mod stream;
+mod unix;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockType};
+use tokio::time::{sleep, timeout_at};
+
+use self::reply::Reply;
+use super::answer::{Answer, Outcome};
+use super::escape;
+use super::failure::{Failure, Stage};
+use super::report;
+use super::resolve::{self, Family, Resolver};
+use super::services;
+use super::target::{Host, Place, Port, Target};
+
+/// How much of a reply is kept where more than one host is asked, bytes.
+pub(super) const KEEP_OF_MANY: usize = 1024;
+/// How much is kept of a single host's reply: all that a reply may have.
+pub(super) const KEEP_OF_ONE: usize = reply::REPLY_MAX;
+
+/// How long to wait for a descriptor when there is none: until another host's is closed.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(10);
+
+/// What the command line says about asking.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    /// For one host, from the first look-up to the last byte.
+    pub(super) timeout: Duration,
+    /// The families that may be used.
+    pub(super) family: Family,
+    /// Datagrams for every host named without a scheme.
+    pub(super) udp: bool,
+    /// The port of a host that was written without one.
+    pub(super) port: Option<Port>,
+    /// How many bytes of a reply are kept.
+    pub(super) keep: usize,
+}
+
+/// What all hosts share.
+pub(super) struct Asker {
+    settings: Settings,
+    keep: usize,
+    resolver: Resolver,
+    buffer: RefCell<Box<[u8]>>,
+    spare: Cell<usize>,
+    stream_port: OnceCell<Option<u16>>,
+    datagram_port: OnceCell<Option<u16>>,
+}
+
+/// A descriptor beyond the first of a host; given back when dropped.
+pub(super) struct Spare<'a>(&'a Cell<usize>);
+
+impl Drop for Spare<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+/// What is known of an exchange while it runs, so that a timeout can tell it too.
+#[derive(Default)]
+struct Trace {
+    address: Cell<Option<SocketAddr>>,
+    begun: Cell<Option<Instant>>,
+    looked_up: Cell<bool>,
+    some_bytes: Cell<bool>,
+}
+
+impl Trace {
+    /// An address is about to be asked; the clock of `rtt` starts with the first.
+    fn begin(&self, address: SocketAddr) {
+        self.address.set(Some(address));
+        self.start_clock();
+    }
+    fn start_clock(&self) {
+        if self.begun.get().is_none() {
+            self.begun.set(Some(Instant::now()));
+        }
+    }
+    /// This is the address to show.
+    fn settle(&self, address: SocketAddr) {
+        self.address.set(Some(address));
+    }
+    /// Something of an answer came.
+    fn bytes(&self) {
+        self.some_bytes.set(true);
+    }
+}
+
+impl Asker {
+    /// `spare`: descriptors that may be open beyond one for each host.
+    pub(super) fn new(settings: Settings, resolver: Resolver, spare: usize) -> Asker {
+        Asker {
+            keep: settings.keep,
+            settings,
+            resolver,
+            // One byte more than a reply may have, so that one receive can tell.
+            buffer: RefCell::new(vec![0; reply::REPLY_MAX + 1].into_boxed_slice()),
+            spare: Cell::new(spare),
+            stream_port: OnceCell::new(),
+            datagram_port: OnceCell::new(),
+        }
+    }
+
+    /// Asks one host once. The second value tells whether a later try may go better.
+    pub(super) async fn ask(&self, target: &Target) -> (Answer, bool) {
+        let trace = Trace::default();
+        let result = match &target.place {
+            Place::Unix(path) => {
+                let deadline = self.deadline();
+                self.within(deadline, &trace, unix::ask(self, path, &trace))
+                    .await
+            }
+            Place::Net { udp, host, port } => {
+                self.ask_net(*udp || self.settings.udp, host, port.as_ref(), &trace)
+                    .await
+            }
+        };
+        let again = result.as_ref().is_err_and(Failure::may_pass);
+        (self.answer(target, &trace, result), again)
+    }
+
+    async fn ask_net(
+        &self,
+        udp: bool,
+        host: &Host,
+        port: Option<&Port>,
+        trace: &Trace,
+    ) -> Result<Reply, Failure> {
+        let port = self.port(port, udp)?;
+        let one;
+        let many;
+        let (addresses, deadline) = match host {
+            Host::Address(ip) => {
+                one = [self.settings.family.check(SocketAddr::new(*ip, port))?];
+                (&one[..], self.deadline())
+            }
+            Host::Scoped(ip, zone) => {
+                let scope = resolve::zone(zone)?;
+                let address = SocketAddr::V6(SocketAddrV6::new(*ip, port, 0, scope));
+                one = [self.settings.family.check(address)?];
+                (&one[..], self.deadline())
+            }
+            Host::Name(name) => {
+                // Waiting for a turn at the resolver is not the host's time.
+                let turn = self.resolver.turn().await;
+                let deadline = self.deadline();
+                many = self
+                    .within(
+                        deadline,
+                        trace,
+                        turn.look_up(name, port, self.settings.family),
+                    )
+                    .await?;
+                (many.as_slice(), deadline)
+            }
+        };
+        trace.looked_up.set(true);
+        if udp {
+            self.within(deadline, trace, datagram::ask(self, addresses, trace))
+                .await
+        } else {
+            self.within(deadline, trace, stream::ask(self, addresses, trace))
+                .await
+        }
+    }
+
+    fn deadline(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.settings.timeout
+    }
+
+    async fn within<T>(
+        &self,
+        deadline: tokio::time::Instant,
+        trace: &Trace,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        match timeout_at(deadline, work).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::TimedOut {
+                stage: match (trace.begun.get(), trace.looked_up.get()) {
+                    (None, false) => Stage::LookUp,
+                    _ if trace.some_bytes.get() => Stage::End,
+                    _ => Stage::Answer,
+                },
+                after: self.settings.timeout,
+            }),
+        }
+    }
+
+    /// The port to ask: the host's own, the command line's, services(5)', ours.
+    fn port(&self, own: Option<&Port>, udp: bool) -> Result<u16, Failure> {
+        match own.or(self.settings.port.as_ref()) {
+            Some(Port::Number(number)) => Ok(*number),
+            Some(Port::Service(name)) => services::port_of(name, udp).ok_or_else(|| {
+                let protocol = if udp { "udp" } else { "tcp" };
+                Failure::Unusable(format!("/etc/services has no {name}/{protocol}"))
+            }),
+            None => {
+                let known = if udp {
+                    &self.datagram_port
+                } else {
+                    &self.stream_port
+                };
+                let port = known.get_or_init(|| services::port_of(crate::SERVICE, udp));
+                Ok(port.unwrap_or(crate::PORT))
+            }
+        }
+    }
+
+    /// A descriptor beyond the host's own, if the limit leaves one.
+    fn spare(&self) -> Option<Spare<'_>> {
+        let left = self.spare.get().checked_sub(1)?;
+        self.spare.set(left);
+        Some(Spare(&self.spare))
+    }
+
+    /// A new socket. Where the process or the machine has no descriptor left (look-ups open some
+    /// that nobody counts), it waits until there is one: the host's deadline bounds that.
+    async fn open(&self, family: AddressFamily, kind: SockType) -> Result<OwnedFd, Failure> {
+        loop {
+            match socket::open(family, kind) {
+                Err(Errno::EMFILE | Errno::ENFILE) => sleep(DESCRIPTOR_PAUSE).await,
+                result => return result.map_err(Failure::Os),
+            }
+        }
+    }
+
+    fn answer(&self, target: &Target, trace: &Trace, result: Result<Reply, Failure>) -> Answer {
+        let rtt = trace.begun.get().map(|begun| begun.elapsed());
+        let address = match &target.place {
+            Place::Unix(path) => Some(escape::line(path.as_os_str().as_bytes()).into_owned()),
+            Place::Net { .. } => trace.address.get().as_ref().map(show),
+        };
+        let (outcome, rtt) = match result {
+            Ok(reply) => (judge(reply), rtt),
+            Err(failure) => (
+                Outcome::Down {
+                    reason: failure.reason(),
+                },
+                None,
+            ),
+        };
+        Answer {
+            host: target.word.clone(),
+            address,
+            outcome,
+            rtt,
+            at: SystemTime::now(),
+        }
+    }
+}
+
+/// A reply → whether it is an answer.
+fn judge(reply: Reply) -> Outcome {
+    let (raw, whole) = (reply.kept, !reply.too_long);
+    if !whole {
+        let reason = format!("the answer is longer than {} KiB", reply::REPLY_MAX / 1024);
+        return Outcome::Error { reason, raw, whole };
+    }
+    match report::parse(&raw) {
+        Ok(report) => Outcome::Up { report, raw },
+        Err(reason) => Outcome::Error {
+            reason: reason.to_string(),
+            raw,
+            whole,
+        },
+    }
+}
+
+/// An address as people write it: a zone by its interface's name.
+fn show(address: &SocketAddr) -> String {
+    if let SocketAddr::V6(v6) = address {
+        if v6.scope_id() != 0 {
+            return format!(
+                "[{}%{}]:{}",
+                v6.ip(),
+                resolve::zone_name(v6.scope_id()),
+                v6.port()
+            );
+        }
+    }
+    address.to_string()
+}
+
+fn family_of(address: &SocketAddr) -> AddressFamily {
+    match address.ip() {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}

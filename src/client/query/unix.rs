@@ -1,0 +1,56 @@
+//! A service on a UNIX socket: stream, else seqpacket, else datagram, by what the socket is.
+//!
+//! Comes in: a path. Goes out: the reply, or why there is none. Nobody can tell the type from
+//! outside; connect(2) answers EPROTOTYPE for a wrong one, and that is tried in this order.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockType, UnixAddr, bind};
+use std::os::fd::AsRawFd;
+use tokio::time::sleep;
+
+use super::reply::Reply;
+use super::socket::{self, Socket};
+use super::{Asker, Trace, datagram, stream};
+use crate::client::failure::Failure;
+
+/// The first pause when the listener's backlog is full, and the longest.
+const BACKLOG_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+
+/// Asks the service at `path`.
+pub(super) async fn ask(asker: &Asker, path: &Path, trace: &Trace) -> Result<Reply, Failure> {
+    let address = UnixAddr::new(path).map_err(Failure::Os)?;
+    trace.start_clock();
+    match connect(asker, &address, SockType::Stream).await {
+        Err(Failure::Os(Errno::EPROTOTYPE)) => {}
+        socket => return stream::read_to_end(asker, &socket?, MsgFlags::empty(), trace).await,
+    }
+    match connect(asker, &address, SockType::SeqPacket).await {
+        Err(Failure::Os(Errno::EPROTOTYPE)) => {}
+        // With MSG_TRUNC a record that does not fit shows its length, unix(7).
+        socket => return stream::read_to_end(asker, &socket?, MsgFlags::MSG_TRUNC, trace).await,
+    }
+    let socket = connect(asker, &address, SockType::Datagram).await?;
+    datagram::ask_one(asker, socket, trace).await
+}
+
+async fn connect(asker: &Asker, address: &UnixAddr, kind: SockType) -> Result<Socket, Failure> {
+    let fd = asker.open(AddressFamily::Unix, kind).await?;
+    if kind == SockType::Datagram {
+        // The service can answer only an address: the kernel picks one in the abstract name
+        // space (autobind, unix(7)), which leaves nothing behind.
+        bind(fd.as_raw_fd(), &UnixAddr::new_unnamed()).map_err(Failure::Os)?;
+    }
+    let (mut pause, longest) = BACKLOG_PAUSES;
+    loop {
+        match socket::start(&fd, address) {
+            Ok(()) => return Socket::watch(fd).map_err(Failure::Os),
+            // The backlog is full, and no poll tells when there is room; connect(2).
+            Err(Errno::EAGAIN) => sleep(pause).await,
+            Err(errno) => return Err(Failure::Os(errno)),
+        }
+        pause = (pause * 2).min(longest);
+    }
+}

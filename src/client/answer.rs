@@ -45,3 +45,65 @@ pub enum Outcome {
         reason: String,
     },
 }
+
+/// Answers for the tests of whatever takes them.
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::{Answer, Duration, Outcome, Report, SystemTime};
+
+    /// 2026-11-22 18:16:29 UTC
+    pub(crate) const AT: u64 = 1_795_371_389;
+
+    pub(crate) fn up(
+        host: &str,
+        uptime: u64,
+        users: Option<u32>,
+        load: Option<[f64; 3]>,
+    ) -> Answer {
+        let uptime = Duration::from_secs(uptime);
+        let report = Report {
+            uptime,
+            users,
+            load,
+        };
+        let raw = format!(" 18:16:29 up of {host}\n").into_bytes();
+        Answer {
+            rtt: Some(Duration::from_micros(1_900)),
+            ..answer(host, Outcome::Up { report, raw })
+        }
+    }
+
+    pub(crate) fn error(host: &str, reason: &str) -> Answer {
+        let (reason, raw) = (reason.to_owned(), reason.as_bytes().to_vec());
+        Answer {
+            rtt: Some(Duration::from_millis(2)),
+            ..answer(
+                host,
+                Outcome::Error {
+                    reason,
+                    raw,
+                    whole: true,
+                },
+            )
+        }
+    }
+
+    pub(crate) fn down(host: &str, reason: &str) -> Answer {
+        answer(
+            host,
+            Outcome::Down {
+                reason: reason.to_owned(),
+            },
+        )
+    }
+
+    fn answer(host: &str, outcome: Outcome) -> Answer {
+        Answer {
+            host: host.to_owned(),
+            address: Some("192.0.2.7:10513".to_owned()),
+            outcome,
+            rtt: None,
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(AT),
+        }
+    }
+}

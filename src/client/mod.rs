@@ -9,13 +9,16 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 pub mod answer;
+pub mod clock;
 pub mod escape;
 mod failure;
 pub mod options;
 mod query;
+pub mod render;
 pub mod report;
 mod resolve;
 mod services;
+pub mod sort;
 pub mod target;
 
 use self::answer::{Answer, Outcome};

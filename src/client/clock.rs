@@ -1,0 +1,101 @@
+//! Seconds since 1970 → dates and times to read.
+//!
+//! [`SystemTime`] knows no calendar and no time zone; tz-rs knows both without a C library's
+//! process-wide lock and without a database of its own.
+
+use std::time::{Duration, SystemTime};
+
+use tz::{TimeZone, UtcDateTime};
+
+/// Seconds since 1970, negative before. None when it is too far away to count.
+pub fn unix_seconds(at: SystemTime) -> Option<i64> {
+    match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).ok(),
+        Err(before) => {
+            let before = before.duration() + Duration::from_nanos(999_999_999);
+            i64::try_from(before.as_secs()).ok()?.checked_neg()
+        }
+    }
+}
+
+/// `2026-11-19T15:12:00Z` (RFC 3339, UTC). None beyond the years that it can write.
+pub fn rfc3339(unix_seconds: i64) -> Option<String> {
+    let t = UtcDateTime::from_timespec(unix_seconds, 0).ok()?;
+    let (year, month, day) = (t.year(), t.month(), t.month_day());
+    let (hour, minute, second) = (t.hour(), t.minute(), t.second());
+    (0..=9999)
+        .contains(&year)
+        .then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+}
+
+/// The wall clock on this machine.
+#[derive(Debug)]
+pub struct Local(TimeZone);
+
+impl Local {
+    /// The time zone of TZ, else of /etc/localtime, else UTC (tzset(3)).
+    pub fn new() -> Self {
+        Self(TimeZone::local().unwrap_or_else(|_| TimeZone::utc()))
+    }
+
+    /// `15:12:00`, on this machine's wall clock.
+    pub fn hms(&self, at: SystemTime) -> String {
+        let seconds = unix_seconds(at).unwrap_or(0);
+        let offset = self
+            .0
+            .find_local_time_type(seconds)
+            .map_or(0, |zone| zone.ut_offset());
+        let of_day = seconds.saturating_add(offset.into()).rem_euclid(86_400);
+        format!(
+            "{:02}:{:02}:{:02}",
+            of_day / 3600,
+            of_day / 60 % 60,
+            of_day % 60
+        )
+    }
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_rfc_3339() {
+        assert_eq!(rfc3339(0).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(
+            rfc3339(951_782_400).as_deref(),
+            Some("2000-02-29T00:00:00Z")
+        );
+        assert_eq!(rfc3339(-1).as_deref(), Some("1969-12-31T23:59:59Z"));
+        assert_eq!(
+            rfc3339(253_402_300_799).as_deref(),
+            Some("9999-12-31T23:59:59Z")
+        );
+        assert_eq!(rfc3339(253_402_300_800), None);
+        assert_eq!(rfc3339(i64::MAX), None);
+    }
+
+    #[test]
+    fn seconds_before_1970_round_down() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(unix_seconds(epoch), Some(0));
+        assert_eq!(unix_seconds(epoch + Duration::from_millis(1999)), Some(1));
+        assert_eq!(unix_seconds(epoch - Duration::from_millis(1)), Some(-1));
+        assert_eq!(unix_seconds(epoch - Duration::from_secs(1)), Some(-1));
+    }
+
+    #[test]
+    fn the_wall_clock_follows_the_zones_rules() {
+        let berlin = Local(TimeZone::from_posix_tz("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone"));
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        assert_eq!(berlin.hms(at(1_795_371_389)), "19:16:29"); // winter
+        assert_eq!(berlin.hms(at(1_784_743_200)), "20:00:00"); // summer
+        assert_eq!(Local(TimeZone::utc()).hms(at(86_399)), "23:59:59");
+    }
+}

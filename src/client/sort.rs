@@ -1,0 +1,108 @@
+//! The order of the rows: answers in, the same answers in another order out. Pure.
+//!
+//! As in BSD's ruptime(1) the most comes first (the highest load, the longest uptime, the most
+//! users), and hosts that are not up come last, whichever way round the others are.
+
+use std::cmp::{Ordering, Reverse};
+
+use super::answer::{Answer, Outcome};
+use super::report::Report;
+
+/// What the rows are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// The name, from a to z: where no order was given, as with `--discover`.
+    Name,
+    /// The load average over one minute, the highest first.
+    Load,
+    /// The longest uptime first.
+    Uptime,
+    /// The most users first.
+    Users,
+}
+
+/// Sorts by `key`, or leaves the order as it is without one; `reverse` turns either round.
+/// Equal hosts keep the order given.
+pub fn sort(answers: &mut [Answer], key: Option<Key>, reverse: bool) {
+    let Some(key) = key else {
+        if reverse {
+            answers.reverse();
+        }
+        return;
+    };
+    answers.sort_by(|a, b| match (report(a), report(b)) {
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+        (None, None) if key != Key::Name => Ordering::Equal,
+        (reports_a, reports_b) => {
+            let order = match key {
+                Key::Name => a.host.cmp(&b.host),
+                Key::Load => most_first(reports_a.and_then(load), reports_b.and_then(load)),
+                Key::Uptime => {
+                    Reverse(reports_a.map(|r| r.uptime)).cmp(&Reverse(reports_b.map(|r| r.uptime)))
+                }
+                Key::Users => Reverse(reports_a.and_then(|r| r.users))
+                    .cmp(&Reverse(reports_b.and_then(|r| r.users))),
+            };
+            if reverse { order.reverse() } else { order }
+        }
+    });
+}
+
+fn report(answer: &Answer) -> Option<&Report> {
+    match &answer.outcome {
+        Outcome::Up { report, .. } => Some(report),
+        Outcome::Error { .. } | Outcome::Down { .. } => None,
+    }
+}
+
+fn load(report: &Report) -> Option<f64> {
+    report.load.map(|[one, ..]| one)
+}
+
+/// A host that does not say its load stands below one that says 0.
+fn most_first(a: Option<f64>, b: Option<f64>) -> Ordering {
+    b.unwrap_or(f64::NEG_INFINITY)
+        .total_cmp(&a.unwrap_or(f64::NEG_INFINITY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::answer::samples::{down, error, up};
+
+    fn sorted(key: Option<Key>, reverse: bool) -> String {
+        let mut answers = vec![
+            down("d", "connection refused"),
+            up("b", 300, Some(1), Some([0.5, 0.0, 0.0])),
+            up("c", 100, Some(7), None),
+            error("e", "empty reply"),
+            up("a", 200, None, Some([2.0, 0.0, 0.0])),
+            up("f", 200, Some(1), Some([0.5, 9.0, 9.0])),
+        ];
+        sort(&mut answers, key, reverse);
+        answers.iter().map(|a| a.host.as_str()).collect()
+    }
+
+    #[test]
+    fn the_order_given_stays_without_a_key() {
+        assert_eq!(sorted(None, false), "dbceaf");
+        assert_eq!(sorted(None, true), "faecbd");
+    }
+
+    #[test]
+    fn the_most_comes_first_equals_keep_their_order_and_down_is_last() {
+        assert_eq!(sorted(Some(Key::Load), false), "abfcde");
+        assert_eq!(sorted(Some(Key::Uptime), false), "bafcde");
+        assert_eq!(sorted(Some(Key::Users), false), "cbfade");
+        assert_eq!(sorted(Some(Key::Name), false), "abcfde");
+    }
+
+    #[test]
+    fn reversed_the_least_comes_first_and_down_is_still_last() {
+        assert_eq!(sorted(Some(Key::Load), true), "cbfade");
+        assert_eq!(sorted(Some(Key::Uptime), true), "cafbde");
+        assert_eq!(sorted(Some(Key::Users), true), "abfcde");
+        assert_eq!(sorted(Some(Key::Name), true), "fcbaed");
+    }
+}

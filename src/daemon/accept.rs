@@ -5,20 +5,15 @@
 //! the kernel's backlog, which the service manager keeps open whatever becomes of the daemon.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::log::{self, Latch};
+use super::backoff::Backoff;
+use super::log;
 use super::sockets::Socket;
 use super::sys;
-
-/// After a failure that will not pass at once; doubled with each further one, up to the longest.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Failures in a row that are the clients' doing before they too mean a pause.
-const PATIENCE: u32 = 64;
 
 /// What an errno of accept4(2) means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +70,7 @@ pub(crate) struct Listener {
     token: u64,
     armed: bool,
     lost: bool,
-    retry_at: Option<Instant>,
-    pause: Duration,
-    in_a_row: u32,
-    fault: Latch,
+    backoff: Backoff,
 }
 
 impl Listener {
@@ -88,10 +80,7 @@ impl Listener {
             token,
             armed: false,
             lost: false,
-            retry_at: None,
-            pause: SHORTEST_PAUSE,
-            in_a_row: 0,
-            fault: Latch::default(),
+            backoff: Backoff::new(),
         }
     }
 
@@ -102,7 +91,7 @@ impl Listener {
 
     /// When the pause after a failure is over.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.retry_at
+        self.backoff.next_deadline()
     }
 
     /// Polls the listener if there is room for a connection and no pause is on, else leaves it.
@@ -110,10 +99,7 @@ impl Listener {
     /// # Errors
     /// Those of epoll_ctl(2): ENOMEM, ENOSPC.
     pub(crate) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) -> nix::Result<()> {
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = None;
-        }
-        let wanted = room && !self.lost && self.retry_at.is_none();
+        let wanted = room && !self.lost && !self.backoff.is_paused(now);
         if wanted != self.armed {
             if wanted {
                 epoll.add(
@@ -133,18 +119,16 @@ impl Listener {
         loop {
             match sys::accept(self.socket.fd.as_fd()) {
                 Ok(connection) => {
-                    self.in_a_row = 0;
-                    self.pause = SHORTEST_PAUSE;
-                    log::accept_recovered(&mut self.fault, &self.socket);
+                    self.backoff.succeeded();
+                    log::accept_recovered(&mut self.backoff.fault, &self.socket);
                     return Accepted::Connection(connection);
                 }
                 Err(errno) => match verdict(errno) {
                     Verdict::Empty => return Accepted::Nothing,
-                    Verdict::TryNext if self.in_a_row < PATIENCE => self.in_a_row += 1,
+                    Verdict::TryNext if self.backoff.bear() => {}
                     Verdict::TryNext | Verdict::Pause => {
-                        log::accept_failed(&mut self.fault, &self.socket, errno);
-                        self.retry_at = Some(now + self.pause);
-                        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                        log::accept_failed(&mut self.backoff.fault, &self.socket, errno);
+                        self.backoff.pause(now);
                         return Accepted::Nothing;
                     }
                     Verdict::Lost => {

@@ -191,7 +191,6 @@ pub(crate) struct Exited<T> {
     pub(crate) purpose: T,
     pub(crate) ending: Ending,
     pub(crate) took: Duration,
-    pub(crate) timed_out: bool,
 }
 
 /// The commands that run now, each with what it runs for.
@@ -314,7 +313,6 @@ impl<T> Children<T> {
             purpose: child.purpose,
             ending,
             took: child.started.elapsed(),
-            timed_out: child.timed_out,
         })
     }
 }

@@ -352,6 +352,68 @@ pub(crate) fn client_gone(peer: &dyn fmt::Display, pid: Pid, ending: Ending) {
     );
 }
 
+pub(crate) fn receive_failed(latch: &mut Latch, socket: &dyn fmt::Display, errno: Errno) {
+    let fields: [Field<'_>; 2] = [("RUPTIME_LISTENER", socket), ("ERRNO", &(errno as i32))];
+    let level = latch.level(Level::Warning);
+    write(
+        level,
+        &fields,
+        format_args!("cannot receive on {socket}: {}; trying on", errno.desc()),
+    );
+}
+
+pub(crate) fn receive_recovered(latch: &mut Latch, socket: &dyn fmt::Display) {
+    if let Some(failures) = latch.recovered() {
+        let fields: [Field<'_>; 1] = [("RUPTIME_LISTENER", socket)];
+        write(
+            Level::Notice,
+            &fields,
+            format_args!("receiving on {socket} again, after {failures} failures"),
+        );
+    }
+}
+
+pub(crate) fn reply_lost(peer: &dyn fmt::Display, errno: Errno) {
+    write(
+        Level::Debug,
+        &[("RUPTIME_PEER", peer)],
+        format_args!("no reply to {peer}: {}", errno.desc()),
+    );
+}
+
+pub(crate) fn unnamed(socket: &dyn fmt::Display) {
+    let fields: [Field<'_>; 1] = [("RUPTIME_LISTENER", socket)];
+    write(
+        Level::Debug,
+        &fields,
+        format_args!("a client of {socket} has no address to answer to"),
+    );
+}
+
+pub(crate) fn from_a_server(peer: &dyn fmt::Display) {
+    write(
+        Level::Debug,
+        &[("RUPTIME_PEER", peer)],
+        format_args!("not answered {peer}: it is a server's port"),
+    );
+}
+
+/// A sum, not a record for each: a flood must not become a flood of records.
+pub(crate) fn rate_limited(count: u64, example: &dyn fmt::Display) {
+    let fields: [Field<'_>; 3] = [
+        ("MESSAGE_ID", &message_id::RATE_LIMITED),
+        ("RUPTIME_PEER", example),
+        ("RUPTIME_COUNT", &count),
+    ];
+    write(
+        Level::Warning,
+        &fields,
+        format_args!(
+            "not answered {count} datagrams beyond --rate-limit, the last from the network of {example}"
+        ),
+    );
+}
+
 pub(crate) fn notify_failed(latch: &mut Latch, error: &std::io::Error) {
     let level = latch.level(Level::Warning);
     write(

@@ -4,7 +4,10 @@
 //! over, or that `--listen` binds, are classified by what they are, and then served alike.
 
 mod accept;
+mod backoff;
+mod capture;
 mod child;
+mod datagram;
 mod limits;
 mod linger;
 mod listen;
@@ -12,6 +15,7 @@ mod log;
 mod notify;
 mod options;
 mod peer;
+mod ratelimit;
 mod serve;
 mod sockets;
 mod stdio;

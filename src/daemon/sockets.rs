@@ -43,7 +43,6 @@ pub(crate) enum Kind {
 pub(crate) struct Socket {
     pub(crate) fd: OwnedFd,
     pub(crate) kind: Kind,
-    #[allow(dead_code)] // read by the datagram side
     pub(crate) family: AddressFamily,
     /// Its address and kind, for people.
     pub(crate) name: String,

@@ -4,8 +4,9 @@
 //! goes on (connections being ended), and takes new connections last and only while there is
 //! room, so that the kernel's backlog holds the others back and no client can crowd out another.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+mod shared;
+mod streams;
+
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -13,52 +14,64 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
 
-use super::accept::{Accepted, Listener};
-use super::child::{Children, Command, Ending, Exited};
-use super::limits::{Allow, Place, Sources};
+use self::shared::{Datagrams, Waiter};
+use self::streams::Connection;
+use super::accept::Listener;
+use super::capture::Capture;
+use super::child::{Children, Command, Exited};
+use super::datagram::DatagramSocket;
+use super::limits::{Allow, Sources};
 use super::linger::Linger;
-use super::log::{self, Latch, Level};
+use super::log::{self, Latch};
 use super::notify::{Counts, Notify};
-use super::options::Options;
-use super::peer::Peer;
+use super::options::{Handoff, Options};
+use super::ratelimit::RateLimiter;
 use super::sockets::{Kind, Sockets};
 
 /// The token of the signal descriptor. Connections that are being ended have their numbers from
-/// 0 up, listeners theirs from `LISTENERS` up.
+/// 0 up, listeners theirs from `LISTENERS` up, datagram sockets theirs from `DATAGRAMS` up.
 const SIGNALS: u64 = u64::MAX;
 const LISTENERS: u64 = 1 << 63;
+const DATAGRAMS: u64 = 1 << 62;
+/// The token of the pipe that a shared run's output comes through.
+const OUTPUT: u64 = 1 << 61;
 
-/// Connections taken in one turn of the loop.
-const ACCEPTS: usize = 256;
 /// Descriptors that are neither sockets of ours nor connections: 0 to 2, epoll, signals, the
-/// journal, the service manager, a pipe.
-const OWN_DESCRIPTORS: u64 = 9;
+/// journal, the service manager, both ends of a pipe, one that is about to be turned away.
+const OWN_DESCRIPTORS: u64 = 10;
 
-/// A connection that is being served, and its place in its source's count.
-struct Connection {
-    fd: OwnedFd,
-    place: Place,
+/// What a command runs for.
+enum Purpose {
+    /// One connection, which is its output.
+    Exec(Connection),
+    /// All who waited when it started.
+    Shared,
+    /// Nobody any more: its client has been told that it takes too long.
+    Told,
 }
-
-/// What a command runs for; None once its client has been told that it takes too long.
-type Purpose = Option<Connection>;
 
 struct Server {
     epoll: Epoll,
     signals: SignalFd,
     listeners: Vec<Listener>,
+    datagrams: Vec<Datagrams>,
+    handoff: Handoff,
+    capture: Capture<Waiter>,
     command: Command,
     children: Children<Purpose>,
     max_children: usize,
     child_timeout: Duration,
     /// A connection whose command could not be started while others ran.
     stalled: Option<Connection>,
+    /// Connections that are being served or wait for it.
+    held: usize,
     linger: Linger,
+    /// Connections, held and lingering, that the descriptor limit allows.
     capacity: usize,
     allow: Allow,
     sources: Sources,
+    rate_limiter: RateLimiter,
     idle_timeout: Option<Duration>,
     last_active: Instant,
     stopping: bool,
@@ -104,15 +117,20 @@ impl Server {
             epoll,
             signals,
             listeners: Vec::new(),
+            datagrams: Vec::new(),
+            handoff: options.handoff,
+            capture: Capture::new(options.max_age, OUTPUT),
             command,
             children: Children::new(options.child_timeout),
             max_children: options.max_children.get(),
             child_timeout: options.child_timeout,
             stalled: None,
+            held: 0,
             linger: Linger::new(),
             capacity: usize::try_from(soft_limit.saturating_sub(own).max(1)).unwrap_or(usize::MAX),
             allow: Allow::new(options.allow.clone()),
             sources: Sources::new(options.max_per_source),
+            rate_limiter: RateLimiter::new(options.rate_limit, now),
             idle_timeout: options.idle_timeout,
             last_active: now,
             stopping: false,
@@ -127,7 +145,12 @@ impl Server {
                     server.listeners.push(Listener::new(socket, token));
                 }
                 Kind::Connection => server.take(socket.fd, now),
-                Kind::Datagram => return Err(format!("{socket}: datagrams are not served yet")),
+                Kind::Datagram => {
+                    let name = socket.name.clone();
+                    let token = DATAGRAMS + server.datagrams.len() as u64;
+                    let socket = DatagramSocket::new(socket).map_err(failed(&name))?;
+                    server.datagrams.push(Datagrams::new(socket, name, token));
+                }
             }
         }
         Ok(server)
@@ -140,6 +163,9 @@ impl Server {
         loop {
             let now = Instant::now();
             self.expire(now);
+            if self.run_is_due(now) {
+                self.start_run(now);
+            }
             self.counts.running = self.children.len();
             self.notify.tick(now, self.counts);
             if let Some(why) = self.reason_to_leave(now)? {
@@ -148,6 +174,12 @@ impl Server {
             let room = self.make_room();
             for listener in &mut self.listeners {
                 listener
+                    .arm(&self.epoll, room, now)
+                    .map_err(failed("epoll_ctl"))?;
+            }
+            let room = self.has_room_for_datagrams();
+            for datagrams in &mut self.datagrams {
+                datagrams
                     .arm(&self.epoll, room, now)
                     .map_err(failed("epoll_ctl"))?;
             }
@@ -197,7 +229,11 @@ impl Server {
         for event in events {
             match event.data() {
                 SIGNALS => {}
+                OUTPUT => self.output_ready(now),
                 token if token >= LISTENERS => ready.push((token - LISTENERS) as usize),
+                token if token >= DATAGRAMS => {
+                    self.datagrams_ready((token - DATAGRAMS) as usize, now)
+                }
                 id => self.linger.ready(&self.epoll, id, now),
             }
         }
@@ -214,6 +250,9 @@ impl Server {
             if info.ssi_signo != Signal::SIGCHLD as u32 && !self.stopping {
                 self.stopping = true;
                 self.notify.stopping();
+                // What their sockets do not take now would be waited for without a bound.
+                self.datagrams.iter_mut().for_each(Datagrams::flush);
+                self.datagrams.iter_mut().for_each(Datagrams::abandon);
             }
         }
         while let Some(exited) = self.children.reap() {
@@ -224,161 +263,44 @@ impl Server {
         }
     }
 
-    /// Takes connections from the listeners in turn, one each, while there is room.
-    fn accept(&mut self, ready: &mut Vec<usize>, now: Instant) {
-        let mut turn = 0;
-        for _ in 0..ACCEPTS {
-            if ready.is_empty() || !self.make_room() {
-                return;
-            }
-            turn %= ready.len();
-            match self.listeners[ready[turn]].accept(now) {
-                Accepted::Connection(fd) => {
-                    self.take(fd, now);
-                    turn += 1;
-                }
-                Accepted::Nothing => {
-                    ready.remove(turn);
-                }
-            }
-        }
-    }
-
-    /// True where one more connection can be taken. Room is made, if there is none for another
-    /// descriptor, by closing the connection that has been lingering longest.
-    fn make_room(&mut self) -> bool {
-        if self.stopping || self.stalled.is_some() || self.children.len() >= self.max_children {
-            return false;
-        }
-        while self.children.len() + self.linger.len() >= self.capacity {
-            if !self.linger.evict(&self.epoll) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Lets a connection in, or turns it away.
-    fn take(&mut self, fd: OwnedFd, now: Instant) {
-        self.last_active = now;
-        let limited = self.allow.is_restricted() || self.sources.limit().is_some();
-        // Who asks costs a system call, so it is asked only where it matters.
-        let peer = if limited {
-            Peer::of(fd.as_fd())
-        } else {
-            Peer::Gone
-        };
-        if !self.allow.admits(&peer) {
-            return log::denied(&peer);
-        }
-        match self.sources.enter(&peer) {
-            Some(place) => self.start(Connection { fd, place }, now),
-            None => {
-                log::too_many(&peer, self.sources.limit().unwrap_or_default());
-                Linger::dismiss(
-                    fd,
-                    b"error: too many connections at once from your address\n",
-                );
-            }
-        }
-    }
-
-    /// Hands a connection to a command of its own.
-    fn start(&mut self, connection: Connection, now: Instant) {
-        match self.command.spawn(connection.fd.as_fd()) {
-            Ok(pid) => {
-                log::spawn_recovered(&mut self.faults.spawn, &self.command);
-                self.children.insert(pid, Some(connection), now);
-            }
-            Err(errno) => {
-                log::spawn_failed(&mut self.faults.spawn, &self.command, errno);
-                // No more processes or memory now, but some of ours are about to end: wait for one.
-                if matches!(errno, Errno::EAGAIN | Errno::ENOMEM) && !self.children.is_empty() {
-                    self.stalled = Some(connection);
-                    return;
-                }
-                self.counts.failed += 1;
-                let reply = self.error(errno.desc());
-                self.finish(connection, Some(reply), now);
-            }
-        }
-    }
-
-    /// What a client is told when there is no answer (the last word of APUE's popen server).
-    fn error(&self, reason: &str) -> Rc<[u8]> {
-        format!("error: {}: {reason}\n", self.command)
-            .into_bytes()
-            .into()
-    }
-
-    fn finish(&mut self, connection: Connection, reply: Option<Rc<[u8]>>, now: Instant) {
-        self.sources.leave(connection.place);
-        self.linger.finish(&self.epoll, connection.fd, reply, now);
-        self.last_active = now;
-    }
-
-    /// A command has ended: its client has its answer, or hears why not.
-    fn conclude(&mut self, exited: Exited<Purpose>) {
-        let Some(connection) = exited.purpose else {
-            return;
-        };
-        let well = exited.ending == Ending::Exited(0);
-        let peer = if !well || log::enabled(Level::Info) {
-            Peer::of(connection.fd.as_fd())
-        } else {
-            Peer::Gone
-        };
-        let sigpipe = exited.ending == Ending::Killed(Some(Signal::SIGPIPE));
-        let mut reply = None;
-        if !well && (peer == Peer::Gone || sigpipe) {
-            // The command could not write, because its reader had gone.
-            log::client_gone(&peer, exited.pid, exited.ending);
-        } else {
-            self.count(well);
-            log::ended(
-                &mut self.faults.ending,
-                &peer,
-                exited.pid,
-                exited.ending,
-                exited.took,
-            );
-            if let Ending::Killed(_) = exited.ending {
-                reply = Some(self.error(&exited.ending.to_string()));
-            }
-        }
-        self.finish(connection, reply, Instant::now());
-    }
-
-    fn count(&mut self, well: bool) {
-        if well {
-            self.counts.answered += 1;
-            self.faults.timeout.recovered();
-        } else {
-            self.counts.failed += 1;
-        }
-    }
-
-    /// Does what time demands: stops commands, ends connections.
+    /// Does what time demands: stops commands, ends connections, tells of floods.
     fn expire(&mut self, now: Instant) {
         let mut late = Vec::new();
         self.children.expire(now, |pid, purpose| {
-            late.extend(purpose.take().map(|connection| (pid, connection)))
+            late.push((pid, std::mem::replace(purpose, Purpose::Told)))
         });
-        for (pid, connection) in late {
-            self.time_out(pid, connection, now);
+        for (pid, purpose) in late {
+            match purpose {
+                Purpose::Exec(connection) => self.time_out_exec(connection, pid, now),
+                Purpose::Shared => self.time_out_run(pid, now),
+                Purpose::Told => {}
+            }
         }
         self.linger.expire(&self.epoll, now);
+        if let Some(refusals) = self.rate_limiter.report(now) {
+            log::rate_limited(refusals.count, &refusals.example);
+        }
     }
 
-    fn time_out(&mut self, pid: Pid, connection: Connection, now: Instant) {
-        let peer = Peer::of(connection.fd.as_fd());
-        log::timed_out(&mut self.faults.timeout, &peer, pid, self.child_timeout);
-        self.count(false);
-        let reply = self.error(&format!(
-            "stopped, as it did not end within {} s",
-            self.child_timeout.as_secs_f64()
-        ));
-        self.finish(connection, Some(reply), now);
+    /// A command has ended.
+    fn conclude(&mut self, exited: Exited<Purpose>) {
+        let Exited {
+            pid,
+            purpose,
+            ending,
+            took,
+        } = exited;
+        let exited = Exited {
+            pid,
+            purpose: (),
+            ending,
+            took,
+        };
+        match purpose {
+            Purpose::Exec(connection) => self.conclude_exec(connection, &exited),
+            Purpose::Shared => self.conclude_run(&exited),
+            Purpose::Told => {}
+        }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -394,17 +316,27 @@ impl Server {
                 running: self.children.len(),
                 ..self.counts
             }),
+            self.rate_limiter.next_deadline(),
+            // While every command that may run runs, the end of one is what is waited for.
+            (self.children.len() < self.max_children)
+                .then(|| self.capture.next_deadline())
+                .flatten(),
             idle,
         ]
         .into_iter()
         .chain(self.listeners.iter().map(Listener::next_deadline))
+        .chain(self.datagrams.iter().map(Datagrams::next_deadline))
         .flatten()
         .min()
     }
 
     /// Nobody is being served.
     fn is_quiet(&self) -> bool {
-        self.children.is_empty() && self.stalled.is_none() && self.linger.is_empty()
+        self.children.is_empty()
+            && self.stalled.is_none()
+            && self.capture.is_idle()
+            && self.linger.is_empty()
+            && self.datagrams.iter().all(Datagrams::is_flushed)
     }
 
     fn reason_to_leave(&mut self, now: Instant) -> Result<Option<&'static str>, String> {
@@ -414,10 +346,10 @@ impl Server {
         if self.stopping {
             return Ok(Some("asked to stop"));
         }
-        if self.listeners.is_empty() {
+        if self.listeners.is_empty() && self.datagrams.is_empty() {
             return Ok(Some("the connection has been served"));
         }
-        if self.listeners.iter().all(Listener::is_lost) {
+        if self.datagrams.is_empty() && self.listeners.iter().all(Listener::is_lost) {
             return Err("no listener is left".to_owned());
         }
         if self

@@ -1,0 +1,369 @@
+//! Datagram requests and replies: a socket comes in, requests come out of it, and replies leave
+//! from the very address that the request came to.
+//!
+//! A client may have connected its socket, and then drops what comes from another address, so on
+//! a machine with several the reply's source is chosen with IP_PKTINFO (ip(7)) and IPV6_PKTINFO
+//! (RFC 3542, 6). A request that was broadcast, or sent to a multicast group, is answered from
+//! the address of the interface that it came in on.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::libc::{in_pktinfo, in6_pktinfo};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, cmsg_space,
+    recvmsg, sendmsg, setsockopt, sockopt,
+};
+
+use super::peer::Peer;
+use super::sockets::Socket;
+
+/// The longest payload of a UDP datagram over IPv4 (RFC 768 within RFC 791), in bytes.
+const LONGEST: usize = 65_507;
+
+/// A datagram socket, ready to receive with where each datagram was sent to.
+#[derive(Debug)]
+pub(crate) enum DatagramSocket {
+    Inet { fd: OwnedFd, port: u16 },
+    Unix(UnixDatagram),
+}
+
+/// Where a request came from, and where it was sent to: what a reply needs.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    Inet { from: SocketAddr, to: To },
+    Unix(UnixAddress),
+}
+
+/// The local end of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum To {
+    /// The kernel did not say; it chooses the source.
+    Any,
+    V4(in_pktinfo),
+    V6(in6_pktinfo),
+}
+
+/// What came of one attempt to receive.
+#[derive(Debug)]
+pub(crate) enum Received {
+    Request(Request),
+    /// A UNIX client that has not bound its socket: there is no address to answer to.
+    Unnamed,
+}
+
+/// What came of one attempt to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Done,
+    /// The socket's buffer is full; it will have room again.
+    Full,
+    /// This client cannot be answered, for this reason; nobody else is concerned.
+    Lost(Errno),
+}
+
+impl DatagramSocket {
+    /// Prepares a classified socket.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2) and getsockname(2): none is expected for a datagram socket.
+    pub(crate) fn new(socket: Socket) -> nix::Result<Self> {
+        if socket.family == AddressFamily::Unix {
+            return Ok(DatagramSocket::Unix(UnixDatagram::from(socket.fd)));
+        }
+        let fd = socket.fd;
+        // An IPv6 socket gets IPv4's datagrams too, and asks for their addresses in IPv4's way:
+        // IPV6_PKTINFO would give the broadcast address they were sent to, not one to answer from.
+        match setsockopt(&fd, sockopt::Ipv4PacketInfo, &true) {
+            Ok(()) => {}
+            Err(Errno::ENOPROTOOPT) if socket.family == AddressFamily::Inet6 => {}
+            Err(errno) => return Err(errno),
+        }
+        if socket.family == AddressFamily::Inet6 {
+            setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        let local = nix::sys::socket::getsockname::<SockaddrStorage>(fd.as_raw_fd())?;
+        let port = match Peer::from_address(&local) {
+            Peer::Inet(address) => address.port(),
+            _ => 0,
+        };
+        Ok(DatagramSocket::Inet { fd, port })
+    }
+
+    /// Takes one request out of the socket's queue. Its content is not looked at.
+    ///
+    /// # Errors
+    /// Those of recvmsg(2); EAGAIN where the queue is empty.
+    pub(crate) fn receive(&self) -> nix::Result<Received> {
+        match self {
+            DatagramSocket::Inet { fd, .. } => receive_inet(fd.as_fd()).map(Received::Request),
+            DatagramSocket::Unix(socket) => match socket.recv_from(&mut [0]) {
+                Ok((_, from)) if from.is_unnamed() => Ok(Received::Unnamed),
+                Ok((_, from)) => Ok(Received::Request(Request::Unix(from))),
+                Err(error) => Err(errno_of(&error)),
+            },
+        }
+    }
+
+    /// True where this request must not be answered: it comes from port 0, which nobody can
+    /// have, or from a port where a daemon like this one answers. Two of them would answer each
+    /// other's answers for ever.
+    pub(crate) fn is_from_a_server(&self, peer: &Peer) -> bool {
+        match (self, peer) {
+            (DatagramSocket::Inet { port, .. }, Peer::Inet(from)) => {
+                from.port() == 0 || from.port() == *port || from.port() == crate::PORT
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends a reply: one datagram, whole or not at all.
+    pub(crate) fn reply(&self, request: &Request, answer: &[u8]) -> Sent {
+        match self.send(request, answer) {
+            // An ICMP error that an earlier reply met surfaces here; it was not this client's.
+            Sent::Lost(Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => {
+                self.send(request, answer)
+            }
+            Sent::Lost(Errno::EMSGSIZE) => {
+                let word = format!(
+                    "error: the answer's {} bytes are too many for a datagram here\n",
+                    answer.len()
+                );
+                self.send(request, word.as_bytes())
+            }
+            sent => sent,
+        }
+    }
+
+    fn send(&self, request: &Request, answer: &[u8]) -> Sent {
+        let result = match (self, request) {
+            (DatagramSocket::Inet { fd, .. }, Request::Inet { from, to }) => {
+                send_inet(fd.as_fd(), from, *to, answer)
+            }
+            (DatagramSocket::Unix(socket), Request::Unix(to)) => {
+                return match socket
+                    .send_to_addr(answer, to)
+                    .map_err(|error| errno_of(&error))
+                {
+                    Ok(_) => Sent::Done,
+                    // EAGAIN: that client's own queue is full. It does not read, and ours is free.
+                    Err(errno) => Sent::Lost(errno),
+                };
+            }
+            // A request goes back to the socket that it came from.
+            _ => Err(Errno::EAFNOSUPPORT),
+        };
+        match result {
+            Ok(()) => Sent::Done,
+            Err(Errno::EAGAIN) => Sent::Full,
+            Err(errno) => Sent::Lost(errno),
+        }
+    }
+}
+
+impl AsFd for DatagramSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            DatagramSocket::Inet { fd, .. } => fd.as_fd(),
+            DatagramSocket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl Request {
+    pub(crate) fn peer(&self) -> Peer {
+        match self {
+            Request::Inet { from, .. } => Peer::from_address(&SockaddrStorage::from(*from)),
+            Request::Unix(_) => Peer::Unix {
+                pid: 0,
+                uid: u32::MAX,
+            },
+        }
+    }
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+fn receive_inet(fd: BorrowedFd<'_>) -> nix::Result<Request> {
+    let mut content = [0];
+    let mut iov = [IoSliceMut::new(&mut content)];
+    let mut space = [0; cmsg_space::<in_pktinfo>() + cmsg_space::<in6_pktinfo>()];
+    let message = recvmsg::<SockaddrStorage>(
+        fd.as_raw_fd(),
+        &mut iov,
+        Some(&mut space),
+        MsgFlags::MSG_DONTWAIT,
+    )?;
+    let mut to = To::Any;
+    for control in message.cmsgs()? {
+        match control {
+            ControlMessageOwned::Ipv4PacketInfo(info) => to = To::V4(info),
+            // For a datagram of IPv4 both come; the other one has the address to answer from.
+            ControlMessageOwned::Ipv6PacketInfo(info) if matches!(to, To::Any) => to = To::V6(info),
+            _ => {}
+        }
+    }
+    let address = message.address.ok_or(Errno::EAFNOSUPPORT)?;
+    let from = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => SocketAddr::V4((*v4).into()),
+        (_, Some(v6)) => SocketAddr::V6((*v6).into()),
+        _ => return Err(Errno::EAFNOSUPPORT),
+    };
+    Ok(Request::Inet { from, to })
+}
+
+fn send_inet(fd: BorrowedFd<'_>, client: &SocketAddr, to: To, answer: &[u8]) -> nix::Result<()> {
+    if answer.len() > LONGEST {
+        return Err(Errno::EMSGSIZE);
+    }
+    let iov = [IoSlice::new(answer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let client = SockaddrStorage::from(*client);
+    let send = |control: &[ControlMessage<'_>]| {
+        sendmsg(fd.as_raw_fd(), &iov, control, flags, Some(&client))
+    };
+    match to {
+        To::Any => send(&[]),
+        To::V4(info) => send(&[ControlMessage::Ipv4PacketInfo(&source_v4(info))]),
+        To::V6(info) => send(&[ControlMessage::Ipv6PacketInfo(&source_v6(info))]),
+    }
+    .map(drop)
+}
+
+/// The address to answer from: ipi_spec_dst is it, also for a broadcast. The way back is for the
+/// routing table to choose.
+fn source_v4(info: in_pktinfo) -> in_pktinfo {
+    in_pktinfo {
+        ipi_ifindex: 0,
+        ..info
+    }
+}
+
+/// The address to answer from: where the request was sent to; for a multicast group none, so
+/// that the kernel takes one of the interface's (RFC 6724). The interface is named only where
+/// an address means nothing without it.
+fn source_v6(info: in6_pktinfo) -> in6_pktinfo {
+    let mut address = std::net::Ipv6Addr::from(info.ipi6_addr.s6_addr);
+    let mut interface = 0;
+    if address.is_multicast() || address.is_unicast_link_local() {
+        interface = info.ipi6_ifindex;
+    }
+    if address.is_multicast() {
+        address = std::net::Ipv6Addr::UNSPECIFIED;
+    }
+    in6_pktinfo {
+        ipi6_addr: nix::libc::in6_addr {
+            s6_addr: address.octets(),
+        },
+        ipi6_ifindex: interface,
+    }
+}
+
+/// Replies that found the socket's buffer full, in their order.
+pub(crate) type Outbox = std::collections::VecDeque<(Request, Rc<[u8]>)>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::sockets::classify;
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    fn serving(address: &str) -> (DatagramSocket, SocketAddr) {
+        let socket = UdpSocket::bind(address).expect("a port");
+        let address = socket.local_addr().expect("an address");
+        let socket = classify(socket.into(), "it").expect("served");
+        (DatagramSocket::new(socket).expect("prepared"), address)
+    }
+
+    fn receive(socket: &DatagramSocket) -> Request {
+        match socket.receive() {
+            Ok(Received::Request(request)) => request,
+            other => panic!("no request: {other:?}"),
+        }
+    }
+
+    /// The client's socket is connected, so a reply from another address does not reach it.
+    #[test]
+    fn a_reply_leaves_from_the_address_that_was_asked() {
+        for (bind, ask, from) in [
+            ("0.0.0.0:0", "127.9.8.7", "127.0.0.1:0"),
+            ("[::]:0", "127.9.8.7", "127.0.0.1:0"),
+            ("[::]:0", "::1", "[::1]:0"),
+            ("[::1]:0", "::1", "[::1]:0"),
+        ] {
+            let (socket, address) = serving(bind);
+            let client = UdpSocket::bind(from).expect("a port");
+            client.connect((ask, address.port())).expect("connected");
+            client
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .expect("set");
+            client.send(b"\0").expect("sent");
+            let request = receive(&socket);
+            assert_eq!(
+                socket.reply(&request, b"up\n"),
+                Sent::Done,
+                "{bind} asked at {ask}"
+            );
+            let mut reply = [0; 16];
+            let bytes = client.recv(&mut reply).expect("the reply");
+            assert_eq!(&reply[..bytes], b"up\n");
+        }
+    }
+
+    #[test]
+    fn a_reply_that_is_too_long_becomes_an_error_line() {
+        let (socket, address) = serving("127.0.0.1:0");
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        client.send_to(b"", address).expect("sent");
+        let request = receive(&socket);
+        assert_eq!(socket.reply(&request, &vec![b'x'; LONGEST + 1]), Sent::Done);
+        let mut reply = [0; 100];
+        let bytes = client.recv(&mut reply).expect("the reply");
+        assert!(reply[..bytes].starts_with(b"error: "));
+    }
+
+    #[test]
+    fn a_server_is_not_answered() {
+        let (socket, address) = serving("127.0.0.1:0");
+        for (port, refused) in [
+            (0, true),
+            (crate::PORT, true),
+            (address.port(), true),
+            (4000, false),
+        ] {
+            let peer = Peer::Inet(SocketAddr::from(([192, 0, 2, 1], port)));
+            assert_eq!(socket.is_from_a_server(&peer), refused, "port {port}");
+        }
+    }
+
+    #[test]
+    fn a_unix_client_needs_an_address() {
+        let dir = std::env::temp_dir().join(format!("ruptime-datagram-{}", std::process::id()));
+        std::fs::create_dir(&dir).expect("a folder");
+        let path = dir.join("server");
+        let server = UnixDatagram::bind(&path).expect("bound");
+        let server =
+            DatagramSocket::new(classify(server.into(), "it").expect("served")).expect("prepared");
+        UnixDatagram::unbound()
+            .expect("a socket")
+            .send_to(b"", &path)
+            .expect("sent");
+        assert!(matches!(server.receive(), Ok(Received::Unnamed)));
+        let client = UnixDatagram::bind(dir.join("client")).expect("bound");
+        client.send_to(b"?", &path).expect("sent");
+        let request = receive(&server);
+        assert_eq!(server.reply(&request, b"up\n"), Sent::Done);
+        let mut reply = [0; 16];
+        assert_eq!(client.recv(&mut reply).expect("the reply"), 3);
+        drop(client);
+        std::fs::remove_dir_all(&dir).expect("removed");
+        assert!(matches!(server.reply(&request, b"up\n"), Sent::Lost(_)));
+    }
+}

@@ -1,0 +1,210 @@
+//! How often a source of datagrams is answered: sources and a time come in, verdicts go out.
+//!
+//! A datagram's source address can be forged, and an answer is longer than its question, so an
+//! open datagram service is an amplifier for whoever forges a victim's address. Each source is
+//! therefore answered so many times a second at most, in memory that does not grow: a table of
+//! fixed size, where a source's place follows from a keyed hash (SipHash with a key of this
+//! process) that nobody outside can compute. Sources that share a place share its limit, so a
+//! flood from many forged sources can cost an honest one its answer, and never gets a victim
+//! more than its limit.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// Places in the table: 128 KiB, of which the kernel gives only the pages that are used.
+const PLACES: usize = 1 << 14;
+/// A place counts for so long, from the first answer that it counts.
+const WINDOW: Duration = Duration::from_secs(1);
+/// Refusals are told no more often than this.
+const REPORT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// Milliseconds from the limiter's start to the window's; 0 and no answers in a fresh table.
+    since: u32,
+    answers: u32,
+}
+
+/// Counts the answers to each source.
+pub(crate) struct RateLimiter {
+    limit: u32,
+    places: Vec<Place>,
+    hasher: RandomState,
+    start: Instant,
+    refused: u64,
+    last_refused: Option<IpAddr>,
+    next_report: Instant,
+}
+
+/// What was refused since the last report.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusals {
+    pub(crate) count: u64,
+    /// The last of them, as its network.
+    pub(crate) example: IpAddr,
+}
+
+impl RateLimiter {
+    /// `limit` answers a second for each source; 0 is no limit.
+    pub(crate) fn new(limit: u32, now: Instant) -> Self {
+        let places = if limit == 0 {
+            Vec::new()
+        } else {
+            vec![Place::default(); PLACES]
+        };
+        RateLimiter {
+            limit,
+            places,
+            hasher: RandomState::new(),
+            start: now,
+            refused: 0,
+            last_refused: None,
+            next_report: now,
+        }
+    }
+
+    /// Counts a request; true where it is to be answered.
+    pub(crate) fn admits(&mut self, source: IpAddr, now: Instant) -> bool {
+        if self.limit == 0 {
+            return true;
+        }
+        let network = network(source);
+        let index = self.hasher.hash_one(network) as usize % PLACES;
+        let place = &mut self.places[index];
+        // Wraps after 49 days; then a window may last that much shorter or longer, once.
+        let millis = now.saturating_duration_since(self.start).as_millis() as u32;
+        if place.answers == 0 || millis.wrapping_sub(place.since) >= WINDOW.as_millis() as u32 {
+            *place = Place {
+                since: millis,
+                answers: 0,
+            };
+        }
+        if place.answers < self.limit {
+            place.answers += 1;
+            return true;
+        }
+        self.refused += 1;
+        self.last_refused = Some(network);
+        false
+    }
+
+    /// When [`Self::report`] has something to tell.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.last_refused.map(|_| self.next_report)
+    }
+
+    /// What was refused since the last report, where it is time for one: a flood is one record
+    /// in ten seconds, not one a packet.
+    pub(crate) fn report(&mut self, now: Instant) -> Option<Refusals> {
+        if self.next_report > now {
+            return None;
+        }
+        let example = self.last_refused.take()?;
+        self.next_report = now + REPORT;
+        Some(Refusals {
+            count: std::mem::take(&mut self.refused),
+            example,
+        })
+    }
+}
+
+/// What counts as one source: an IPv4 /24 or an IPv6 /56, what one site commonly has (RFC 6177).
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            Ipv4Addr::new(a, b, c, 0).into()
+        }
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) >> 72 << 72).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_source_is_answered_so_often_a_second() {
+        let start = Instant::now();
+        let mut limiter = RateLimiter::new(10, start);
+        let mut asked = |millis: u64, times: usize| {
+            let now = start + Duration::from_millis(millis);
+            (0..times)
+                .filter(|_| limiter.admits(ip("192.0.2.1"), now))
+                .count()
+        };
+        assert_eq!(asked(0, 4), 4);
+        assert_eq!(asked(500, 100), 6);
+        assert_eq!(asked(999, 100), 0);
+        assert_eq!(asked(1000, 100), 10);
+        assert_eq!(asked(86_400_000, 100), 10);
+    }
+
+    #[test]
+    fn a_network_is_one_source() {
+        let now = Instant::now();
+        let mut limiter = RateLimiter::new(1, now);
+        for (source, admitted) in [
+            ("192.0.2.1", true),
+            ("192.0.2.254", false),
+            ("::ffff:192.0.2.7", false),
+            ("2001:db8:0:ff00::1", true),
+            ("2001:db8:0:ffff::2", false),
+        ] {
+            assert_eq!(limiter.admits(ip(source), now), admitted, "{source}");
+        }
+        assert_eq!(network(ip("2001:db8:1:2345::9")), ip("2001:db8:1:2300::"));
+    }
+
+    #[test]
+    fn forged_sources_neither_take_memory_nor_raise_anybodys_limit() {
+        let now = Instant::now();
+        let mut limiter = RateLimiter::new(10, now);
+        let victim = ip("198.51.100.1");
+        let mut to_victim = 0;
+        for forged in 0..1_000_000u32 {
+            limiter.admits(Ipv4Addr::from(forged << 8).into(), now);
+            to_victim += u32::from(limiter.admits(victim, now));
+        }
+        assert!(to_victim <= 10, "{to_victim} answers in a second");
+        assert_eq!(limiter.places.len(), PLACES);
+    }
+
+    #[test]
+    fn without_a_limit_everyone_is_answered() {
+        let now = Instant::now();
+        let mut limiter = RateLimiter::new(0, now);
+        assert!((0..1000).all(|_| limiter.admits(ip("192.0.2.1"), now)));
+        assert!(limiter.places.is_empty());
+    }
+
+    #[test]
+    fn refusals_are_told_in_sums() {
+        let now = Instant::now();
+        let mut limiter = RateLimiter::new(1, now);
+        assert_eq!(limiter.report(now), None);
+        for _ in 0..5 {
+            limiter.admits(ip("192.0.2.9"), now);
+        }
+        assert_eq!(
+            limiter.report(now),
+            Some(Refusals {
+                count: 4,
+                example: ip("192.0.2.0")
+            })
+        );
+        limiter.admits(ip("192.0.2.9"), now);
+        assert_eq!(limiter.report(now), None);
+        let later = limiter.next_deadline().expect("something to tell");
+        assert_eq!(
+            limiter.report(later).map(|refusals| refusals.count),
+            Some(1)
+        );
+        assert_eq!(limiter.next_deadline(), None);
+    }
+}

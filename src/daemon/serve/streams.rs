@@ -1,0 +1,187 @@
+//! Connections: taken out of the backlogs, let in or turned away, handed to a command of their
+//! own (APUE's fork/dup2/exec server, without the fork) or to the run that is shared, and ended.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::shared::Waiter;
+use super::{Purpose, Server};
+use crate::daemon::accept::Accepted;
+use crate::daemon::child::{Ending, Exited};
+use crate::daemon::limits::Place;
+use crate::daemon::linger::Linger;
+use crate::daemon::log::{self, Level};
+use crate::daemon::options::Handoff;
+use crate::daemon::peer::Peer;
+
+/// Connections taken in one turn of the loop.
+const ACCEPTS: usize = 256;
+
+/// A connection that is being served, and its place in its source's count.
+pub(super) struct Connection {
+    fd: OwnedFd,
+    place: Place,
+}
+
+impl Server {
+    /// Takes connections from the listeners in turn, one each, while there is room.
+    pub(super) fn accept(&mut self, ready: &mut Vec<usize>, now: Instant) {
+        let mut turn = 0;
+        for _ in 0..ACCEPTS {
+            if ready.is_empty() || !self.make_room() {
+                return;
+            }
+            turn %= ready.len();
+            match self.listeners[ready[turn]].accept(now) {
+                Accepted::Connection(fd) => {
+                    self.take(fd, now);
+                    turn += 1;
+                }
+                Accepted::Nothing => {
+                    ready.remove(turn);
+                }
+            }
+        }
+    }
+
+    /// True where one more connection can be taken. Room is made, if there is none for another
+    /// descriptor, by closing the connection that has been lingering longest.
+    pub(super) fn make_room(&mut self) -> bool {
+        let commands = match self.handoff {
+            Handoff::Exec => self.stalled.is_none() && self.children.len() < self.max_children,
+            Handoff::Capture => true,
+        };
+        if self.stopping || !commands {
+            return false;
+        }
+        while self.held + self.linger.len() >= self.capacity {
+            if !self.linger.evict(&self.epoll) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Lets a connection in, or turns it away.
+    pub(super) fn take(&mut self, fd: OwnedFd, now: Instant) {
+        self.last_active = now;
+        let limited = self.allow.is_restricted() || self.sources.limit().is_some();
+        // Who asks costs a system call, so it is asked only where it matters.
+        let peer = if limited {
+            Peer::of(fd.as_fd())
+        } else {
+            Peer::Gone
+        };
+        if !self.allow.admits(&peer) {
+            return log::denied(&peer);
+        }
+        let Some(place) = self.sources.enter(&peer) else {
+            log::too_many(&peer, self.sources.limit().unwrap_or_default());
+            return Linger::dismiss(
+                fd,
+                b"error: too many connections at once from your address\n",
+            );
+        };
+        self.held += 1;
+        let connection = Connection { fd, place };
+        match self.handoff {
+            Handoff::Exec => self.start(connection, now),
+            Handoff::Capture => self.share(Waiter::Stream(connection), now),
+        }
+    }
+
+    /// Hands a connection to a command of its own.
+    pub(super) fn start(&mut self, connection: Connection, now: Instant) {
+        match self.command.spawn(connection.fd.as_fd()) {
+            Ok(pid) => {
+                log::spawn_recovered(&mut self.faults.spawn, &self.command);
+                self.children.insert(pid, Purpose::Exec(connection), now);
+            }
+            Err(errno) => {
+                log::spawn_failed(&mut self.faults.spawn, &self.command, errno);
+                // No more processes or memory now, but some of ours are about to end: wait for one.
+                if matches!(errno, Errno::EAGAIN | Errno::ENOMEM) && !self.children.is_empty() {
+                    self.stalled = Some(connection);
+                    return;
+                }
+                self.counts.failed += 1;
+                let reply = self.error(errno.desc());
+                self.finish(connection, Some(reply), now);
+            }
+        }
+    }
+
+    /// What a client is told when there is no answer, as APUE's popen server does.
+    pub(super) fn error(&self, reason: &str) -> Rc<[u8]> {
+        format!("error: {}: {reason}\n", self.command)
+            .into_bytes()
+            .into()
+    }
+
+    /// Ends a connection, after `reply` where there is one.
+    pub(super) fn finish(&mut self, connection: Connection, reply: Option<Rc<[u8]>>, now: Instant) {
+        self.held -= 1;
+        self.sources.leave(connection.place);
+        self.linger.finish(&self.epoll, connection.fd, reply, now);
+        self.last_active = now;
+    }
+
+    /// A connection's own command has ended: its client has its answer, or hears why not.
+    pub(super) fn conclude_exec(&mut self, connection: Connection, exited: &Exited<()>) {
+        let well = exited.ending == Ending::Exited(0);
+        let peer = if !well || log::enabled(Level::Info) {
+            Peer::of(connection.fd.as_fd())
+        } else {
+            Peer::Gone
+        };
+        let sigpipe = exited.ending == Ending::Killed(Some(Signal::SIGPIPE));
+        let mut reply = None;
+        if !well && (peer == Peer::Gone || sigpipe) {
+            // The command could not write, because its reader had gone.
+            log::client_gone(&peer, exited.pid, exited.ending);
+        } else {
+            self.count(well, 1);
+            log::ended(
+                &mut self.faults.ending,
+                &peer,
+                exited.pid,
+                exited.ending,
+                exited.took,
+            );
+            if let Ending::Killed(_) = exited.ending {
+                reply = Some(self.error(&exited.ending.to_string()));
+            }
+        }
+        self.finish(connection, reply, Instant::now());
+    }
+
+    /// A connection's own command takes too long, and is being stopped.
+    pub(super) fn time_out_exec(&mut self, connection: Connection, pid: Pid, now: Instant) {
+        let peer = Peer::of(connection.fd.as_fd());
+        log::timed_out(&mut self.faults.timeout, &peer, pid, self.child_timeout);
+        self.count(false, 1);
+        let reply = self.too_late();
+        self.finish(connection, Some(reply), now);
+    }
+
+    pub(super) fn too_late(&self) -> Rc<[u8]> {
+        self.error(&format!(
+            "stopped, as it did not end within {} s",
+            self.child_timeout.as_secs_f64()
+        ))
+    }
+
+    pub(super) fn count(&mut self, well: bool, requests: usize) {
+        if well {
+            self.counts.answered += requests as u64;
+            self.faults.timeout.recovered();
+        } else {
+            self.counts.failed += requests as u64;
+        }
+    }
+}

@@ -4,28 +4,33 @@
 //! [`Answer`](answer::Answer), the answers an output and an exit status: 0 every host answered,
 //! 1 some did not (or the output could not be written), 2 a usage error.
 
+use std::env;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
 use std::process::ExitCode;
 
 pub mod answer;
 pub mod clock;
+mod descriptors;
 pub mod escape;
 mod failure;
+mod fleet;
+pub mod hosts;
 pub mod options;
 mod query;
 pub mod render;
 pub mod report;
 mod resolve;
 mod services;
+mod session;
 pub mod sort;
 pub mod target;
+mod wait;
 
-use self::answer::{Answer, Outcome};
-use self::options::Options;
-use self::query::{Asker, Settings};
-use self::resolve::{Family, Resolver};
-use self::target::Target;
+use self::hosts::Hosts;
+use self::options::{Color, Options, Output, Sort};
+use self::render::{Format, Renderer};
+use self::session::{Round, Session};
 
 /// Some host did not answer, or the output could not be written.
 const FAILED: u8 = 1;
@@ -48,84 +53,88 @@ fn complain(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "ruptime: {line}");
 }
 
+/// From the options to the exit status.
 fn run(options: &Options) -> u8 {
-    let mut targets: Vec<Target> = Vec::new();
-    for word in &options.hosts {
-        match Target::parse(word) {
-            Ok(target) if targets.contains(&target) => {}
-            Ok(target) => targets.push(target),
-            Err(reason) => {
-                complain(format_args!("{}: {reason}", escape::line(word.as_bytes())));
+    let hosts = if options.discover {
+        Hosts::default()
+    } else {
+        match hosts::gather(options) {
+            Ok(hosts) => hosts,
+            Err(line) => {
+                complain(format_args!("{line}"));
                 return USAGE;
             }
         }
+    };
+    for line in &hosts.complaints {
+        complain(format_args!("{line}"));
     }
-    if targets.is_empty() {
-        complain(format_args!("no HOST (see ruptime --help)"));
-        return USAGE;
+    if hosts.targets.is_empty() && !options.discover {
+        return FAILED;
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(format_args!("cannot start: {error}"));
+    let told_bad_lines = !hosts.complaints.is_empty();
+    let session = match Session::new(options, hosts.targets) {
+        Ok(session) => session,
+        Err(line) => {
+            complain(format_args!("{line}"));
             return FAILED;
         }
     };
-    let asker = Asker::new(settings(options, targets.len()), Resolver::new(8), 8);
-    let mut failed = false;
-    for target in &targets {
-        let (answer, _) = runtime.block_on(asker.ask(target));
-        match print(&answer) {
-            Ok(good) => failed |= !good,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return FAILED,
-            Err(error) => {
+    match once(&session, &render_settings(options, session.is_many())) {
+        Ok(true) if !told_bad_lines => 0,
+        Ok(_) => FAILED,
+        Err(error) => {
+            // Whoever closed the pipe has seen enough (`ruptime … | head -1`).
+            if error.kind() != io::ErrorKind::BrokenPipe {
                 complain(format_args!("cannot write to standard output: {error}"));
-                return FAILED;
             }
+            FAILED
         }
     }
-    u8::from(failed)
 }
 
-fn settings(options: &Options, hosts: usize) -> Settings {
-    Settings {
-        timeout: options.timeout,
-        family: match (options.ipv4, options.ipv6) {
-            (true, _) => Family::V4,
-            (_, true) => Family::V6,
-            _ => Family::Any,
-        },
-        udp: options.udp,
-        port: options.port.clone(),
-        keep: if hosts > 1 {
-            query::KEEP_OF_MANY
-        } else {
-            query::KEEP_OF_ONE
-        },
+/// Asks every host and prints the answers; whether all are answers.
+fn once(session: &Session, settings: &render::Settings) -> io::Result<bool> {
+    let renderer: Renderer<BufWriter<Stdout>, Stderr> = Renderer::new(
+        *settings,
+        BufWriter::with_capacity(1 << 16, io::stdout()),
+        io::stderr(),
+    );
+    let round = session.ask(Round::new(renderer, settings.format));
+    if let Some(line) = &round.complaint {
+        complain(format_args!("{line}"));
     }
+    round.finish()
 }
 
-/// `text`: the reply as it came, failures on standard error.
-fn print(answer: &Answer) -> io::Result<bool> {
-    let told = |reason: &str| {
-        complain(format_args!(
-            "{}: {reason}",
-            escape::line(answer.host.as_bytes())
-        ))
+fn render_settings(options: &Options, many: bool) -> render::Settings {
+    let terminal = io::stdout().is_terminal();
+    let format = match options.output {
+        None if many => Format::Table,
+        None | Some(Output::Text) => Format::Text,
+        Some(Output::Table) => Format::Table,
+        Some(Output::Json) => Format::Json,
+        Some(Output::Jsonl) => Format::JsonLines,
+        Some(Output::Openmetrics) => Format::OpenMetrics,
     };
-    match &answer.outcome {
-        Outcome::Up { raw, .. } => io::stdout().write_all(raw)?,
-        Outcome::Error {
-            raw, whole: true, ..
-        } if !report::is_server_error(raw) => io::stdout().write_all(raw)?,
-        Outcome::Error { reason, .. } | Outcome::Down { reason } => {
-            told(reason);
-            return Ok(false);
-        }
+    let color = match options.color {
+        Color::Always => true,
+        Color::Never => false,
+        // no-color.org: set and not empty.
+        Color::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    let sort = match options.sort() {
+        Some(Sort::Load) => Some(sort::Key::Load),
+        Some(Sort::Uptime) => Some(sort::Key::Uptime),
+        Some(Sort::Users) => Some(sort::Key::Users),
+        None => options.discover.then_some(sort::Key::Name),
+    };
+    render::Settings {
+        sort,
+        reverse: options.reverse,
+        color,
+        terminal,
+        utf8: render::is_utf8_locale(|name| env::var(name).ok()),
+        ..render::Settings::new(format, many)
     }
-    io::stdout().flush()?;
-    Ok(true)
 }

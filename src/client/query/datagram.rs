@@ -48,7 +48,7 @@ impl<'a> Inquiry<'a> {
         spare: Option<Spare<'a>>,
     ) -> Result<Inquiry<'a>, Errno> {
         let (least, most) = FIRST_PAUSE;
-        let pause = (asker.settings.timeout / 10).clamp(least, most);
+        let pause = (asker.timeout() / 10).clamp(least, most);
         let mut inquiry = Inquiry {
             socket,
             address,

@@ -5,6 +5,8 @@
 //! module; the time of a host runs from its look-up to its last byte, whatever the kind.
 
 mod datagram;
+mod discover;
+mod networks;
 mod reply;
 mod socket;
 mod stream;
@@ -20,6 +22,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockType};
 use tokio::time::{sleep, timeout_at};
 
+pub(super) use self::discover::discover;
 use self::reply::Reply;
 use super::answer::{Answer, Outcome};
 use super::escape;
@@ -73,8 +76,8 @@ impl Drop for Spare<'_> {
 }
 
 /// What is known of an exchange while it runs, so that a timeout can tell it too.
-#[derive(Default)]
 struct Trace {
+    limit: Duration,
     address: Cell<Option<SocketAddr>>,
     begun: Cell<Option<Instant>>,
     looked_up: Cell<bool>,
@@ -82,6 +85,19 @@ struct Trace {
 }
 
 impl Trace {
+    fn new(limit: Duration) -> Trace {
+        Trace {
+            limit,
+            address: Cell::new(None),
+            begun: Cell::new(None),
+            looked_up: Cell::new(false),
+            some_bytes: Cell::new(false),
+        }
+    }
+    /// When the time is over for a host that begins now.
+    fn deadline(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.limit
+    }
     /// An address is about to be asked; the clock of `rtt` starts with the first.
     fn begin(&self, address: SocketAddr) {
         self.address.set(Some(address));
@@ -117,14 +133,19 @@ impl Asker {
         }
     }
 
-    /// Asks one host once. The second value tells whether a later try may go better.
-    pub(super) async fn ask(&self, target: &Target) -> (Answer, bool) {
-        let trace = Trace::default();
+    /// The time for one host.
+    pub(super) fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
+    /// Asks one host once, within `limit` from the first look-up to the last byte. The second
+    /// value tells whether a later try may go better.
+    pub(super) async fn ask(&self, target: &Target, limit: Duration) -> (Answer, bool) {
+        let trace = Trace::new(limit);
         let result = match &target.place {
             Place::Unix(path) => {
-                let deadline = self.deadline();
-                self.within(deadline, &trace, unix::ask(self, path, &trace))
-                    .await
+                let deadline = trace.deadline();
+                within(deadline, &trace, unix::ask(self, path, &trace)).await
             }
             Place::Net { udp, host, port } => {
                 self.ask_net(*udp || self.settings.udp, host, port.as_ref(), &trace)
@@ -148,58 +169,32 @@ impl Asker {
         let (addresses, deadline) = match host {
             Host::Address(ip) => {
                 one = [self.settings.family.check(SocketAddr::new(*ip, port))?];
-                (&one[..], self.deadline())
+                (&one[..], trace.deadline())
             }
             Host::Scoped(ip, zone) => {
                 let scope = resolve::zone(zone)?;
                 let address = SocketAddr::V6(SocketAddrV6::new(*ip, port, 0, scope));
                 one = [self.settings.family.check(address)?];
-                (&one[..], self.deadline())
+                (&one[..], trace.deadline())
             }
             Host::Name(name) => {
                 // Waiting for a turn at the resolver is not the host's time.
                 let turn = self.resolver.turn().await;
-                let deadline = self.deadline();
-                many = self
-                    .within(
-                        deadline,
-                        trace,
-                        turn.look_up(name, port, self.settings.family),
-                    )
-                    .await?;
+                let deadline = trace.deadline();
+                many = within(
+                    deadline,
+                    trace,
+                    turn.look_up(name, port, self.settings.family),
+                )
+                .await?;
                 (many.as_slice(), deadline)
             }
         };
         trace.looked_up.set(true);
         if udp {
-            self.within(deadline, trace, datagram::ask(self, addresses, trace))
-                .await
+            within(deadline, trace, datagram::ask(self, addresses, trace)).await
         } else {
-            self.within(deadline, trace, stream::ask(self, addresses, trace))
-                .await
-        }
-    }
-
-    fn deadline(&self) -> tokio::time::Instant {
-        tokio::time::Instant::now() + self.settings.timeout
-    }
-
-    async fn within<T>(
-        &self,
-        deadline: tokio::time::Instant,
-        trace: &Trace,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        match timeout_at(deadline, work).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::TimedOut {
-                stage: match (trace.begun.get(), trace.looked_up.get()) {
-                    (None, false) => Stage::LookUp,
-                    _ if trace.some_bytes.get() => Stage::End,
-                    _ => Stage::Answer,
-                },
-                after: self.settings.timeout,
-            }),
+            within(deadline, trace, stream::ask(self, addresses, trace)).await
         }
     }
 
@@ -263,6 +258,25 @@ impl Asker {
             rtt,
             at: SystemTime::now(),
         }
+    }
+}
+
+/// `work`, unless its time is over first.
+async fn within<T>(
+    deadline: tokio::time::Instant,
+    trace: &Trace,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match timeout_at(deadline, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::TimedOut {
+            stage: match (trace.begun.get(), trace.looked_up.get()) {
+                (None, false) => Stage::LookUp,
+                _ if trace.some_bytes.get() => Stage::End,
+                _ => Stage::Answer,
+            },
+            after: trace.limit,
+        }),
     }
 }
 

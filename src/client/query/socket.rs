@@ -3,14 +3,16 @@
 //! All kinds (TCP, UDP, the three UNIX ones) go through here, because tokio has no seqpacket, and
 //! its UNIX streams do not tell a full backlog (EAGAIN, try again) from a refusal.
 
-use std::net;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::net::{self, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, connect, getsockopt, recv, send,
-    socket, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage,
+    connect, getsockopt, recv, recvfrom, send, sendmsg, socket, sockopt,
 };
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -75,19 +77,26 @@ impl Socket {
         buffer: &mut [u8],
         flags: MsgFlags,
     ) -> Poll<Result<usize, Errno>> {
+        self.poll_read(cx, |fd| recv(fd, buffer, flags))
+    }
+
+    /// Calls `read` when there is something to read, until it is not EAGAIN.
+    fn poll_read<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(RawFd) -> Result<T, Errno>,
+    ) -> Poll<Result<T, Errno>> {
         loop {
             if let Err(error) = ready!(self.registered.poll_read_ready(cx)) {
                 return Poll::Ready(Err(errno_of(&error)));
             }
-            let mut result = Err(Errno::EAGAIN);
             // EAGAIN tells the reactor to wait for the next event.
-            let _ = self.registered.try_io(Interest::READABLE, || {
-                result = recv(self.registered.as_raw_fd(), buffer, flags);
-                result.map(drop).map_err(std::io::Error::from)
+            let result = self.registered.try_io(Interest::READABLE, || {
+                read(self.registered.as_raw_fd()).map_err(io::Error::from)
             });
-            match result {
+            match result.map_err(|error| errno_of(&error)) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
-                _ => return Poll::Ready(result),
+                result => return Poll::Ready(result),
             }
         }
     }
@@ -102,9 +111,58 @@ impl Socket {
             }
         }
     }
+
+    /// Sends the same byte to a broadcast or multicast address, from one interface.
+    pub(super) fn ask_everybody(
+        &self,
+        to: SocketAddr,
+        interface: u32,
+        from: Option<Ipv4Addr>,
+    ) -> Result<(), Errno> {
+        let fd = self.registered.as_raw_fd();
+        let content = [IoSlice::new(&[0])];
+        let to = SockaddrStorage::from(to);
+        // IPv4 chooses the interface by a control message, ip(7); IPv6 by the scope in `to`.
+        let from = from.map(|from| libc::in_pktinfo {
+            ipi_ifindex: interface.try_into().unwrap_or(0),
+            ipi_spec_dst: libc::in_addr {
+                s_addr: u32::from(from).to_be(),
+            },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        });
+        let control: Vec<_> = from.iter().map(ControlMessage::Ipv4PacketInfo).collect();
+        loop {
+            match sendmsg(fd, &content, &control, MsgFlags::MSG_NOSIGNAL, Some(&to)) {
+                Err(Errno::EINTR) => {}
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    /// Receives one datagram and its sender, as recvfrom(2).
+    pub(super) fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<(usize, Option<SocketAddr>), Errno>> {
+        self.poll_read(cx, |fd| {
+            let (length, from) = recvfrom::<SockaddrStorage>(fd, buffer)?;
+            Ok((length, from.as_ref().and_then(std_address)))
+        })
+    }
+}
+
+/// An Internet address as std has it; None for another family.
+fn std_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
 }
 
 /// The errno within what tokio hands on; it passes system errors through.
-fn errno_of(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+fn errno_of(error: &io::Error) -> Errno {
+    match error.kind() {
+        // try_io's own word for a socket that is not ready has no number.
+        io::ErrorKind::WouldBlock => Errno::EAGAIN,
+        _ => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+    }
 }

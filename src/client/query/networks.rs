@@ -1,0 +1,202 @@
+//! The local networks: this machine's interfaces → where a question to everybody goes.
+//!
+//! IPv4: the broadcast address of each address of each interface. IPv6: the all-nodes group
+//! ff02::1 (RFC 4291 section 2.7.1) on each interface that has multicast. The loopback interface
+//! is asked only where there is no other: this machine hears its own question on the others.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
+
+use crate::client::resolve::Family;
+
+/// RFC 4291 section 2.7.1, link-local scope.
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// One question to everybody on one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Call {
+    /// The broadcast or multicast address.
+    pub(super) to: SocketAddr,
+    /// The interface that it leaves from.
+    pub(super) interface: u32,
+    /// The address that it leaves from, for IPv4.
+    pub(super) from: Option<Ipv4Addr>,
+}
+
+/// One address of one interface.
+#[derive(Debug, Clone, Copy)]
+struct Interface {
+    index: u32,
+    flags: InterfaceFlags,
+    address: IpAddr,
+    broadcast: Option<Ipv4Addr>,
+}
+
+/// The questions that reach every local network, on `port`; see getifaddrs(3).
+pub(super) fn calls(port: u16, family: Family) -> Result<Vec<Call>, Errno> {
+    let mut interfaces = Vec::new();
+    for entry in getifaddrs()? {
+        let v4 = |address: Option<nix::sys::socket::SockaddrStorage>| {
+            address.and_then(|address| address.as_sockaddr_in().map(|v4| v4.ip()))
+        };
+        let v6 = entry
+            .address
+            .and_then(|address| address.as_sockaddr_in6().map(|v6| v6.ip()));
+        let Some(address) = v4(entry.address).map(IpAddr::V4).or(v6.map(IpAddr::V6)) else {
+            continue;
+        };
+        // An interface that went away since is no network any more.
+        let Ok(index) = if_nametoindex(entry.interface_name.as_str()) else {
+            continue;
+        };
+        let broadcast = v4(entry.broadcast);
+        interfaces.push(Interface {
+            index,
+            flags: entry.flags,
+            address,
+            broadcast,
+        });
+    }
+    Ok(choose(&interfaces, port, family))
+}
+
+fn choose(interfaces: &[Interface], port: u16, family: Family) -> Vec<Call> {
+    let up = |interface: &&Interface| interface.flags.contains(InterfaceFlags::IFF_UP);
+    let is_loopback =
+        |interface: &Interface| interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
+    let real = interfaces
+        .iter()
+        .filter(up)
+        .filter(|interface| !is_loopback(interface));
+    let mut calls: Vec<Call> = Vec::new();
+    for call in real.filter_map(|interface| call(interface, port)) {
+        if family.allows(&call.to) && !calls.contains(&call) {
+            calls.push(call);
+        }
+    }
+    if calls.is_empty() {
+        let loopback = interfaces
+            .iter()
+            .filter(up)
+            .find(|i| is_loopback(i) && i.address.is_ipv4());
+        calls.extend(
+            loopback
+                .and_then(|i| loopback_call(i, port))
+                .filter(|c| family.allows(&c.to)),
+        );
+    }
+    calls
+}
+
+fn call(interface: &Interface, port: u16) -> Option<Call> {
+    match interface.address {
+        IpAddr::V4(own) if interface.flags.contains(InterfaceFlags::IFF_BROADCAST) => {
+            // A /31 or /32 has no broadcast address, RFC 3021: there is nobody to find.
+            let broadcast = interface
+                .broadcast
+                .filter(|b| *b != own && !b.is_unspecified())?;
+            let to = SocketAddr::V4(SocketAddrV4::new(broadcast, port));
+            Some(Call {
+                to,
+                interface: interface.index,
+                from: Some(own),
+            })
+        }
+        IpAddr::V6(_) if interface.flags.contains(InterfaceFlags::IFF_MULTICAST) => {
+            let to = SocketAddr::V6(SocketAddrV6::new(ALL_NODES, port, 0, interface.index));
+            Some(Call {
+                to,
+                interface: interface.index,
+                from: None,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// 127.0.0.0/8 has a broadcast address in the routing table, though its interface has no flag.
+fn loopback_call(interface: &Interface, port: u16) -> Option<Call> {
+    let IpAddr::V4(own) = interface.address else {
+        return None;
+    };
+    let everybody = Ipv4Addr::new(127, 255, 255, 255);
+    let to = SocketAddr::V4(SocketAddrV4::new(everybody, port));
+    Some(Call {
+        to,
+        interface: interface.index,
+        from: Some(own),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(
+        index: u32,
+        flags: InterfaceFlags,
+        address: &str,
+        broadcast: Option<&str>,
+    ) -> Interface {
+        let broadcast = broadcast.map(|text| text.parse().unwrap());
+        Interface {
+            index,
+            flags,
+            address: address.parse().unwrap(),
+            broadcast,
+        }
+    }
+    fn ethernet() -> InterfaceFlags {
+        InterfaceFlags::IFF_UP | InterfaceFlags::IFF_BROADCAST | InterfaceFlags::IFF_MULTICAST
+    }
+    fn loopback() -> Interface {
+        interface(
+            1,
+            InterfaceFlags::IFF_UP | InterfaceFlags::IFF_LOOPBACK,
+            "127.0.0.1",
+            None,
+        )
+    }
+    fn chosen(interfaces: &[Interface], family: Family) -> Vec<String> {
+        choose(interfaces, 7, family)
+            .iter()
+            .map(|call| format!("{}@{}", call.to, call.interface))
+            .collect()
+    }
+
+    #[test]
+    fn every_network_is_asked_once() {
+        let tunnel = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_POINTOPOINT;
+        let all = [
+            loopback(),
+            interface(2, ethernet(), "192.0.2.1", Some("192.0.2.255")),
+            interface(2, ethernet(), "198.51.100.1", Some("198.51.100.255")),
+            interface(2, ethernet(), "fe80::1", None),
+            interface(2, ethernet(), "2001:db8::1", None),
+            interface(3, ethernet(), "fe80::2", None),
+            interface(4, tunnel, "203.0.113.1", None),
+            interface(5, ethernet(), "203.0.113.9", Some("203.0.113.9")),
+            interface(
+                6,
+                ethernet() - InterfaceFlags::IFF_UP,
+                "192.0.2.99",
+                Some("192.0.2.255"),
+            ),
+        ];
+        let v4 = ["192.0.2.255:7@2", "198.51.100.255:7@2"];
+        let v6 = ["[ff02::1%2]:7@2", "[ff02::1%3]:7@3"];
+        assert_eq!(chosen(&all, Family::Any), [&v4[..], &v6[..]].concat());
+        assert_eq!(chosen(&all, Family::V4), v4);
+        assert_eq!(chosen(&all, Family::V6), v6);
+    }
+
+    #[test]
+    fn a_machine_without_a_network_asks_itself() {
+        assert_eq!(chosen(&[loopback()], Family::Any), ["127.255.255.255:7@1"]);
+        assert!(chosen(&[loopback()], Family::V6).is_empty());
+        assert!(chosen(&[], Family::Any).is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+//! `--wait`: when to try again. Pure.
+//!
+//! APUE's connect_retry (16.4) pauses 1, 2, 4 … seconds; so do we, to a bound, because a machine
+//! that is back should not wait for a minute to be seen. The last pause is cut so that one try is
+//! left before the time is over.
+
+use std::time::Duration;
+
+/// The first pause.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(16);
+
+/// How long to go on with one host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// All of it.
+    total: Duration,
+    /// The next pause.
+    pause: Duration,
+}
+
+impl Patience {
+    /// To keep trying for `total` since the first try.
+    pub(super) fn new(total: Duration) -> Patience {
+        Patience {
+            total,
+            pause: FIRST,
+        }
+    }
+
+    /// The time for a try that begins `since` after the first.
+    pub(super) fn for_try(&self, since: Duration, timeout: Duration) -> Duration {
+        timeout.min(self.total.saturating_sub(since))
+    }
+
+    /// The pause after a try that failed `since` after the first began; None: give up.
+    pub(super) fn pause(&mut self, since: Duration) -> Option<Duration> {
+        let left = self.total.saturating_sub(since);
+        // Kept for the last try: a second, or a quarter of what is shorter than four.
+        let last = FIRST.min(self.total / 4);
+        if left <= last {
+            return None;
+        }
+        let pause = self.pause.min(left - last);
+        self.pause = (self.pause * 2).min(LONGEST);
+        Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When tries begin, if each fails after `each` seconds.
+    fn tries(total: f64, each: f64) -> Vec<f64> {
+        let mut patience = Patience::new(Duration::from_secs_f64(total));
+        let (mut now, mut begun) = (0.0, vec![]);
+        loop {
+            begun.push(now);
+            assert!(begun.len() < 1000, "it goes on for ever");
+            now += each;
+            match patience.pause(Duration::from_secs_f64(now)) {
+                Some(pause) => now += pause.as_secs_f64(),
+                None => return begun,
+            }
+        }
+    }
+
+    #[test]
+    fn pauses_double_to_a_bound_and_one_try_is_left_for_the_end() {
+        assert_eq!(tries(10.0, 0.0), [0.0, 1.0, 3.0, 7.0, 9.0]);
+        assert_eq!(
+            tries(60.0, 0.0),
+            [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 47.0, 59.0]
+        );
+        assert_eq!(tries(1.0, 0.0), [0.0, 0.75]);
+        assert_eq!(tries(4.0, 5.0), [0.0]);
+        assert_eq!(tries(13.0, 5.0), [0.0, 6.0, 12.0]);
+    }
+
+    #[test]
+    fn a_try_ends_with_the_patience() {
+        let patience = Patience::new(Duration::from_secs(10));
+        let seconds = Duration::from_secs;
+        assert_eq!(patience.for_try(seconds(0), seconds(5)), seconds(5));
+        assert_eq!(patience.for_try(seconds(9), seconds(5)), seconds(1));
+        assert_eq!(patience.for_try(seconds(11), seconds(5)), seconds(0));
+    }
+}

@@ -3,6 +3,7 @@
 //! The names follow connect(2), recv(2) and the error codes of getaddrinfo(3). Whether a failure
 //! may pass (a machine that is rebooting) is decided here too, for `--wait`.
 
+use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -118,6 +119,14 @@ fn words(errno: Errno) -> String {
         other => return other.desc().to_lowercase(),
     };
     text.to_owned()
+}
+
+/// An error of std in words, without the number that it appends.
+pub(super) fn io_words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(raw) => Errno::from_raw(raw).desc().to_lowercase(),
+        None => error.to_string(),
+    }
 }
 
 #[cfg(test)]

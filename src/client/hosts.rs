@@ -12,6 +12,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::escape;
+use super::failure::io_words;
 use super::options::Options;
 use super::target::Target;
 
@@ -105,7 +106,7 @@ impl Hosts {
             {
                 return Ok(false);
             }
-            Err(error) => return Err(format!("{name}: {}", words(&error))),
+            Err(error) => return Err(format!("{name}: {}", io_words(&error))),
         };
         self.read(&name, BufReader::new(file))?;
         Ok(true)
@@ -120,7 +121,7 @@ impl Hosts {
         let (mut hosts, mut bad) = (0_usize, 0_usize);
         while let Some(line) = lines
             .next()
-            .map_err(|error| format!("{name}: {}", words(&error)))?
+            .map_err(|error| format!("{name}: {}", io_words(&error)))?
         {
             match line.and_then(|line| host_on(&line)) {
                 Ok(None) => {}
@@ -217,14 +218,6 @@ fn host_on(line: &str) -> Result<Option<Target>, String> {
 
 fn shown(path: &Path) -> String {
     escape::line(path.as_os_str().as_encoded_bytes()).into_owned()
-}
-
-/// An error of open(2) or read(2) without the number that std appends.
-fn words(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(raw) => nix::errno::Errno::from_raw(raw).desc().to_lowercase(),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -86,7 +86,10 @@ fn run(options: &Options) -> u8 {
         Err(error) => {
             // Whoever closed the pipe has seen enough (`ruptime … | head -1`).
             if error.kind() != io::ErrorKind::BrokenPipe {
-                complain(format_args!("cannot write to standard output: {error}"));
+                complain(format_args!(
+                    "cannot write to standard output: {}",
+                    failure::io_words(&error)
+                ));
             }
             FAILED
         }

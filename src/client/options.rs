@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
+use super::failure::io_words;
 use super::target::Port;
 
 const EXAMPLES: &str = "\
@@ -192,7 +193,10 @@ fn tell(error: &clap::Error) -> u8 {
         let printed = error.print().and_then(|()| io::stdout().flush());
         return match printed {
             Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
-                super::complain(format_args!("cannot write to standard output: {failure}"));
+                super::complain(format_args!(
+                    "cannot write to standard output: {}",
+                    io_words(&failure)
+                ));
                 1
             }
             _ => 0,

@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::answer::Answer;
 use super::descriptors::{self, Budget};
+use super::failure::io_words;
 use super::fleet;
 use super::options::Options;
 use super::query::{self, Asker};
@@ -45,7 +46,7 @@ impl Session {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| format!("cannot start: {error}"))?;
+            .map_err(|error| format!("cannot start: {}", io_words(&error)))?;
         let many = options.discover || targets.len() > 1;
         let asker = Asker::new(
             asking(options, many),

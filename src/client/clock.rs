@@ -38,20 +38,38 @@ impl Local {
         Self(TimeZone::local().unwrap_or_else(|_| TimeZone::utc()))
     }
 
+    /// The clock of the tests.
+    #[cfg(test)]
+    pub(crate) fn utc() -> Self {
+        Self(TimeZone::utc())
+    }
+
     /// `15:12:00`, on this machine's wall clock.
     pub fn hms(&self, at: SystemTime) -> String {
-        let seconds = unix_seconds(at).unwrap_or(0);
-        let offset = self
-            .0
-            .find_local_time_type(seconds)
-            .map_or(0, |zone| zone.ut_offset());
-        let of_day = seconds.saturating_add(offset.into()).rem_euclid(86_400);
+        let of_day = self.seconds(at).rem_euclid(86_400);
         format!(
             "{:02}:{:02}:{:02}",
             of_day / 3600,
             of_day / 60 % 60,
             of_day % 60
         )
+    }
+
+    /// `2026-11-19 15:12:00`, on this machine's wall clock.
+    pub fn date_hms(&self, at: SystemTime) -> String {
+        let date = rfc3339(self.seconds(at)).unwrap_or_default();
+        format!(
+            "{} {}",
+            date.split('T').next().unwrap_or_default(),
+            self.hms(at)
+        )
+    }
+
+    /// Since 1970-01-01 00:00 of this machine's wall clock.
+    fn seconds(&self, at: SystemTime) -> i64 {
+        let seconds = unix_seconds(at).unwrap_or(0);
+        let zone = self.0.find_local_time_type(seconds);
+        seconds.saturating_add(zone.map_or(0, |zone| zone.ut_offset()).into())
     }
 }
 
@@ -96,6 +114,7 @@ mod tests {
         let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
         assert_eq!(berlin.hms(at(1_795_371_389)), "19:16:29"); // winter
         assert_eq!(berlin.hms(at(1_784_743_200)), "20:00:00"); // summer
+        assert_eq!(berlin.date_hms(at(1_795_390_000)), "2026-11-23 00:26:40");
         assert_eq!(Local(TimeZone::utc()).hms(at(86_399)), "23:59:59");
     }
 }

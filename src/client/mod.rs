@@ -17,6 +17,7 @@ mod failure;
 mod fleet;
 pub mod hosts;
 pub mod options;
+pub mod progress;
 mod query;
 pub mod render;
 pub mod report;
@@ -26,6 +27,7 @@ mod session;
 pub mod sort;
 pub mod target;
 mod wait;
+pub mod watch;
 
 use self::hosts::Hosts;
 use self::options::{Color, Options, Output, Sort};

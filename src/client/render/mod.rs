@@ -16,7 +16,7 @@ use super::sort::{self, Key};
 mod json;
 mod openmetrics;
 pub mod table;
-mod text;
+pub mod text;
 
 /// How answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

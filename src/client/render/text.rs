@@ -14,7 +14,10 @@ pub(super) fn is_reply(raw: &[u8]) -> bool {
 
 /// One host: exactly the bytes that it sent, escaped before a terminal. Several: `HOST: ` before
 /// each line, escaped always, since a line that forges another host's is no use in a file either.
-pub(super) fn write(
+///
+/// # Errors
+/// Writing to `out` failed.
+pub fn write(
     out: &mut impl Write,
     err: &mut impl Write,
     settings: &Settings,

@@ -1,0 +1,76 @@
+# ruptime: build, check, install. `make help` lists the targets.
+#
+#   make install DESTDIR= PREFIX=/usr/local
+#
+# INSTALLED below is the only list of installed files; the packages use it too.
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+PRESETDIR ?= $(PREFIX)/lib/systemd/system-preset
+
+CARGO ?= cargo
+# The packages build with --offline besides.
+CARGOFLAGS ?= --locked
+BUILT = $(or $(CARGO_TARGET_DIR),target)/release
+
+# MODE:SOURCE:DESTINATION
+INSTALLED = \
+	755:$(BUILT)/ruptime:$(BINDIR)/ruptime \
+	755:$(BUILT)/ruptimed:$(SBINDIR)/ruptimed \
+	644:systemd/ruptime.socket:$(UNITDIR)/ruptime.socket \
+	644:systemd/ruptime.service:$(UNITDIR)/ruptime.service \
+	644:systemd/ruptime-udp.socket:$(UNITDIR)/ruptime-udp.socket \
+	644:systemd/ruptime-udp.service:$(UNITDIR)/ruptime-udp.service \
+	644:systemd/ruptime-inetd.socket:$(UNITDIR)/ruptime-inetd.socket \
+	644:systemd/ruptime-inetd@.service:$(UNITDIR)/ruptime-inetd@.service \
+	644:systemd/50-ruptime.preset:$(PRESETDIR)/50-ruptime.preset
+
+SCRIPTS = .ci/run tests/needs tests/try tests/system/run
+
+.PHONY: help build run check lint install uninstall clean
+
+help:
+	@echo 'make run        build, start the daemon on a loopback port, ask it, stop it'
+	@echo 'make build      build both programs for release'
+	@echo 'make check      every test (as root on Debian it installs what they need)'
+	@echo 'make lint       formatting, clippy, shellcheck'
+	@echo 'make install    install below $$(DESTDIR)$$(PREFIX); PREFIX is $(PREFIX)'
+	@echo 'make uninstall  remove what install has installed'
+	@echo 'make clean      remove what was built'
+
+build:
+	$(CARGO) build $(CARGOFLAGS) --release
+
+run: build
+	@tests/try $(BUILT)
+
+check:
+	tests/needs
+	$(CARGO) test $(CARGOFLAGS)
+	tests/system/run all
+
+lint:
+	tests/needs
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
+	shellcheck $(SCRIPTS)
+
+# The units name /usr/sbin; elsewhere they are rewritten.
+install:
+	@test -x $(BUILT)/ruptimed || { echo "nothing is built yet: run 'make build' first (not as root)" >&2; exit 1; }
+	@set -e; for file in $(INSTALLED); do \
+		mode=$${file%%:*}; rest=$${file#*:}; source=$${rest%%:*}; dest='$(DESTDIR)'$${rest#*:}; \
+		install -D -m "$$mode" "$$source" "$$dest"; \
+		case $$dest in *.service) \
+			sed -i -e 's|=/usr/sbin/ruptimed|=$(SBINDIR)/ruptimed|' -e 's|=/usr/bin/ruptime|=$(BINDIR)/ruptime|' "$$dest";; \
+		esac; \
+		echo "$$dest"; \
+	done
+
+uninstall:
+	@for file in $(INSTALLED); do rest=$${file#*:}; rm -f '$(DESTDIR)'"$${rest#*:}"; done
+
+clean:
+	$(CARGO) clean

@@ -273,8 +273,9 @@ impl<T> Children<T> {
             let pid = match waitid(Id::All, flags) {
                 Ok(status) => status.pid()?,
                 Err(Errno::EINTR) => continue,
-                // nix has no name for the real-time signal that killed one of them: ask for each.
-                Err(Errno::EINVAL) => return self.reap_unnamed(),
+                // nix has no name for the real-time signal that killed the first of them, which
+                // may be no child of ours: ask for each.
+                Err(Errno::EINVAL) => self.find_ended()?,
                 // No child is left. The others of wait(2) cannot be for these arguments.
                 Err(Errno::ECHILD | _) => return None,
             };
@@ -293,14 +294,13 @@ impl<T> Children<T> {
         }
     }
 
-    fn reap_unnamed(&mut self) -> Option<Exited<T>> {
-        let pid = self.running.keys().copied().find(|pid| {
-            matches!(
-                waitpid(*pid, Some(WaitPidFlag::WNOHANG)),
-                Err(Errno::EINVAL | Errno::ECHILD)
-            )
-        })?;
-        self.remove(pid, Ending::Killed(None))
+    /// Looks for a command that has ended, without reaping it.
+    fn find_ended(&self) -> Option<Pid> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        self.running
+            .keys()
+            .copied()
+            .find(|pid| !matches!(waitid(Id::Pid(*pid), flags), Ok(WaitStatus::StillAlive)))
     }
 
     fn remove(&mut self, pid: Pid, ending: Ending) -> Option<Exited<T>> {

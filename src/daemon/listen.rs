@@ -112,6 +112,15 @@ impl Drop for BoundPath {
     }
 }
 
+/// The default holds some 200 requests, fewer than may come in one moment. Without the privilege
+/// (CAP_NET_ADMIN) it gets what net.core.rmem_max allows (socket(7)); less is no failure.
+fn make_room_for_requests(socket: &OwnedFd) {
+    let bytes = 4 << 20;
+    if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err() {
+        let _ = setsockopt(socket, sockopt::RcvBuf, &bytes);
+    }
+}
+
 /// Binds every address, and listens.
 ///
 /// # Errors
@@ -204,7 +213,9 @@ fn bind_one(datagram: bool, address: SocketAddr, v6only: bool) -> Result<Socket,
             setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         }
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-        if !datagram {
+        if datagram {
+            make_room_for_requests(&fd);
+        } else {
             listen(&fd, Backlog::MAXCONN)?;
         }
         Ok(fd)

@@ -12,6 +12,9 @@ use super::log::{self, Latch};
 /// STATUS= is sent no more often than this.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The shortest time between two messages to the watchdog.
+const LEAST_WATCHDOG: Duration = Duration::from_millis(1);
+
 /// What the daemon has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -36,8 +39,11 @@ pub(crate) struct Notify {
 
 impl Notify {
     pub(crate) fn new(now: Instant) -> Self {
-        // Half the time, as sd_watchdog_enabled(3) recommends.
-        let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        // Half the time, as sd_watchdog_enabled(3) recommends. It calls a limit of 0 invalid, and
+        // sd_notify does not; the least is what the loop can keep.
+        let watchdog = sd_notify::watchdog_enabled()
+            .filter(|limit| !limit.is_zero())
+            .map(|limit| (limit / 2).max(LEAST_WATCHDOG));
         Notify {
             watchdog,
             next_watchdog: watchdog.map(|interval| now + interval),

@@ -55,11 +55,11 @@ pub(crate) struct Options {
     pub(crate) max_age: Duration,
 
     /// Commands at once; beyond it the backlog holds the clients
-    #[arg(short = 'c', long, value_name = "N", default_value = "64")]
+    #[arg(short = 'c', long, value_name = "N", default_value = "64", value_parser = at_least_one)]
     pub(crate) max_children: NonZeroUsize,
 
     /// Connections at once from one address (an IPv4 address, an IPv6 /64) [default: no limit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) max_per_source: Option<NonZeroUsize>,
 
     /// The time a command has; then its process group is killed
@@ -116,6 +116,11 @@ fn seconds_above_zero(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be more than 0 seconds".to_owned()),
         value => Ok(value),
     }
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| "not a whole number from 1 up".to_owned())
 }
 
 /// A network in CIDR notation, or one address.

@@ -1,0 +1,136 @@
+//! `ruptime` and one host over UDP: losses, duplicates, refusals, and what others send.
+
+#[path = "common/fake.rs"]
+mod fake;
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use fake::{Fake, LINE, at, has_ipv6, refusing_port, ruptime};
+
+fn udp(fake: &Fake) -> String {
+    format!("udp:{}", fake.host())
+}
+
+#[test]
+fn one_byte_there_and_one_datagram_back() {
+    let server = Fake::datagram("127.0.0.1", |_, socket, from| {
+        socket.send_to(LINE.as_bytes(), from).unwrap();
+    });
+    ruptime(&[udp(&server)]).assert_up(LINE);
+    ruptime(&["--udp", &server.host()]).assert_up(LINE);
+    assert_eq!(server.asked(), 2);
+    if has_ipv6() {
+        let server = Fake::datagram("::1", |_, socket, from| {
+            socket.send_to(LINE.as_bytes(), from).unwrap();
+        });
+        ruptime(&[udp(&server)]).assert_up(LINE);
+    }
+}
+
+#[test]
+fn the_textbooks_server_answers_only_the_first_127_bytes() {
+    let long = "x".repeat(200);
+    let server = Fake::datagram("127.0.0.1", move |_, socket, from| {
+        socket.send_to(&long.as_bytes()[..127], from).unwrap();
+    });
+    ruptime(&[udp(&server)]).assert_up(&"x".repeat(127));
+}
+
+#[test]
+fn lost_questions_are_asked_again() {
+    // Loses two questions in three.
+    let server = Fake::datagram("127.0.0.1", |number, socket, from| {
+        if number % 3 == 2 {
+            socket.send_to(LINE.as_bytes(), from).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        ruptime(&["--timeout", "20", &udp(&server)]).assert_up(LINE);
+    }
+    assert_eq!(server.asked(), 9);
+}
+
+#[test]
+fn repeated_questions_pause_ever_longer() {
+    let server = Fake::datagram("127.0.0.1", |_, _, _| {});
+    let host = udp(&server);
+    let ran = ruptime(&["--timeout", "2", &host]);
+    ran.assert_down(&format!("ruptime: {host}: no answer within 2 s"));
+    // At 0, 0.2, 0.6 and 1.4 seconds; fewer where the machine is slow.
+    assert!((1..=4).contains(&server.asked()), "{}", server.asked());
+}
+
+#[test]
+fn a_refused_port_is_told_at_once() {
+    let socket = refusing_port("127.0.0.1");
+    let host = format!("udp:{}", socket.local_addr().unwrap());
+    let ran = ruptime(&["--timeout", "50", &host]);
+    ran.assert_down(&format!("ruptime: {host}: connection refused"));
+    assert!(ran.took < Duration::from_secs(25), "{ran:?}");
+}
+
+#[test]
+fn what_another_address_sends_is_no_answer() {
+    let stranger = UdpSocket::bind(at("127.0.0.1", 0)).unwrap();
+    let server = Fake::datagram("127.0.0.1", move |_, _, from| {
+        stranger.send_to(b"forged\n", from).unwrap();
+    });
+    let host = udp(&server);
+    ruptime(&["--timeout", "0.5", &host])
+        .assert_down(&format!("ruptime: {host}: no answer within 0.5 s"));
+}
+
+#[test]
+fn late_duplicates_reach_no_other_host() {
+    // Each answers every question three times, the last copies to whoever asked before.
+    let server = |text: &'static str| {
+        let mut before = None;
+        Fake::datagram("127.0.0.1", move |_, socket, from| {
+            for to in [Some(from), Some(from), before.replace(from)]
+                .into_iter()
+                .flatten()
+            {
+                // Whoever asked before may be gone: refused.
+                let _ = socket.send_to(text.as_bytes(), to);
+            }
+        })
+    };
+    let servers = [server("one\n"), server("two\n"), server("three\n")];
+    let hosts: Vec<_> = servers.iter().map(udp).collect();
+    for _ in 0..5 {
+        let ran = ruptime(&[&["-o".to_owned(), "text".to_owned()], &hosts[..]].concat());
+        let expected = format!(
+            "{}: one\n{}: two\n{}: three\n",
+            hosts[0], hosts[1], hosts[2]
+        );
+        ran.assert_up(&expected);
+    }
+}
+
+#[test]
+fn an_empty_datagram_and_the_servers_error_are_failures() {
+    let server = Fake::datagram("127.0.0.1", |_, socket, from| {
+        socket.send_to(b"", from).unwrap();
+    });
+    let ran = ruptime(&[udp(&server)]);
+    assert!(
+        ran.status == 1 && ran.out.is_empty() && ran.err.lines().count() == 1,
+        "{ran:?}"
+    );
+
+    let server = Fake::datagram("127.0.0.1", |_, socket, from| {
+        socket.send_to(b"error: no\n", from).unwrap();
+    });
+    let host = udp(&server);
+    ruptime(&[&host]).assert_down(&format!("ruptime: {host}: error: no"));
+}
+
+#[test]
+fn the_largest_datagram_is_whole() {
+    let server = Fake::datagram("127.0.0.1", |_, socket, from| {
+        socket.send_to(&[b'x'; 65_507], from).unwrap();
+    });
+    let ran = ruptime(&[udp(&server)]);
+    assert_eq!((ran.status, ran.out.len()), (0, 65_507), "{}", ran.err);
+}

@@ -1,0 +1,230 @@
+//! `ruptime` and many hosts: all rows, in order, within the limits of descriptors and time.
+
+#[path = "common/fake.rs"]
+mod fake;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use fake::{Fake, Folder, Full, LINE, Ran, at, closed_port, refusing_port, ruptime, wrapped};
+
+/// `COUNT` addresses of 127.0.0.0/8, all of them this machine.
+fn addresses(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|number| format!("127.77.{}.{}", number / 250, number % 250 + 1))
+}
+
+/// A machine that is up on all of 127.0.0.0/8.
+fn up_everywhere() -> Fake {
+    Fake::up("0.0.0.0")
+}
+
+fn rows(ran: &Ran) -> Vec<(String, String)> {
+    let row = |line: &str| {
+        let (host, rest) = line.split_once(' ').expect("a row");
+        (host.to_owned(), rest.trim().to_owned())
+    };
+    ran.text().lines().map(row).collect()
+}
+
+#[test]
+fn every_host_has_its_row_in_the_order_given() {
+    let up = up_everywhere();
+    let (_closed, closed) = closed_port("127.0.0.1");
+    let refusing = refusing_port("127.0.0.1")
+        .local_addr()
+        .map(|a| a.to_string())
+        .unwrap();
+    let full = Full::new("127.0.0.1", 0);
+    let hosts = [
+        full.address.to_string(),
+        format!("127.0.0.3:{}", up.port()),
+        closed.to_string(),
+        format!("127.0.0.2:{}", up.port()),
+        format!("udp:{refusing}"),
+    ];
+    let arguments = ["--timeout".to_owned(), "0.5".to_owned()];
+    let ran = ruptime(&[&arguments[..], &hosts[..]].concat());
+    assert!(ran.status == 1 && ran.err.is_empty(), "{ran:?}");
+    let rows = rows(&ran);
+    let named: Vec<_> = rows.iter().map(|(host, _)| host.as_str()).collect();
+    assert_eq!(named, hosts);
+    let starts = [
+        "down  no answer within 0.5 s",
+        "up",
+        "down  connection refused",
+        "up",
+    ];
+    for ((host, rest), start) in rows.iter().zip(starts) {
+        assert!(rest.starts_with(start), "{host}: {rest}");
+    }
+}
+
+#[test]
+fn a_host_named_twice_is_asked_once() {
+    let up = up_everywhere();
+    let host = format!("127.0.0.1:{}", up.port());
+    let folder = Folder::new();
+    let file = folder.file("hosts", format!("{host}\n{host}\n"));
+    let ran = ruptime(&["-f", file.to_str().unwrap(), &host, &host]);
+    // One host: text.
+    ran.assert_up(LINE);
+    assert_eq!(up.asked(), 1);
+}
+
+#[test]
+fn a_low_descriptor_limit_is_lived_with() {
+    let up = up_everywhere();
+    let folder = Folder::new();
+    let numeric = addresses(400).map(|ip| format!("{ip}:{}\n", up.port()));
+    // And names, whose look-ups take descriptors too: one name in 64 spellings.
+    let names = (0..64).map(|bits| {
+        let letter = |(n, c): (usize, char)| {
+            if bits >> n & 1 == 1 {
+                c.to_ascii_uppercase()
+            } else {
+                c
+            }
+        };
+        let name: String = "localhost".chars().enumerate().map(letter).collect();
+        format!("{name}:{}\n", up.port())
+    });
+    let file = folder.file("hosts", numeric.chain(names).collect::<String>());
+    for limit in ["20", "64"] {
+        let script = format!("ulimit -n {limit}; exec \"$@\"");
+        let shell = ["sh", "-c", &script, "sh"];
+        let arguments = [
+            "--timeout",
+            "50",
+            "-j",
+            "4096",
+            "-f",
+            file.to_str().unwrap(),
+        ];
+        let ran = fake::run(&mut wrapped(&shell, &arguments), b"");
+        assert!(ran.status == 0 && ran.err.is_empty(), "{ran:?}");
+        assert_eq!(rows(&ran).len(), 464);
+    }
+}
+
+#[test]
+fn jobs_bounds_the_hosts_at_once() {
+    // One at a time: a serial server that counts whoever waits beside the one it serves.
+    let listener = TcpListener::bind(at("0.0.0.0", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let second = listener.try_clone().unwrap();
+    let server = Fake::stream_on(listener, move |peer, stop| {
+        stop.pause(Duration::from_millis(10));
+        assert!(
+            second.accept().is_err(),
+            "another host is asked at the same time"
+        );
+        peer.write_all(LINE.as_bytes()).unwrap();
+    });
+    let hosts: Vec<_> = addresses(10).map(|ip| format!("{ip}:{port}")).collect();
+    let arguments = ["-j".to_owned(), "1".to_owned()];
+    let ran = ruptime(&[&arguments[..], &hosts[..]].concat());
+    assert_eq!((ran.status, server.asked()), (0, 10), "{ran:?}");
+}
+
+#[test]
+fn jsonl_comes_as_each_host_answers() {
+    let up = up_everywhere();
+    let slow = Fake::stream("127.0.0.1", |peer, stop| {
+        stop.pause(Duration::from_millis(300));
+        peer.write_all(LINE.as_bytes()).unwrap();
+    });
+    let fast = format!("127.0.0.1:{}", up.port());
+    let ran = ruptime(&["-o", "jsonl", &slow.host(), &fast]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let text = ran.text();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[0].contains(&fast) && lines[1].contains(&slow.host()),
+        "{text}"
+    );
+}
+
+#[test]
+fn hostile_hosts_spoil_nobody_elses_row() {
+    let up = up_everywhere();
+    let hostile = [
+        Fake::stream("127.0.0.1", |peer, stop| {
+            while !stop.is_set() && peer.write_all(&[0; 4096]).is_ok() {}
+        }),
+        Fake::stream("127.0.0.1", |peer, stop| {
+            while !stop.is_set() && peer.write_all(b"\x1b").is_ok() {
+                stop.pause(Duration::from_millis(20));
+            }
+        }),
+        Fake::stream("127.0.0.1", |peer, _| {
+            peer.write_all(b" 18:16:29 up 3 da").unwrap()
+        }),
+        Fake::stream("127.0.0.1", |peer, _| {
+            peer.write_all(b"\x1b[2J\x1b]0;x\x07\n127.0.0.1 up 1:00\n")
+                .unwrap();
+        }),
+        Fake::stream("127.0.0.1", |_, _| {}),
+    ];
+    let good = format!("127.0.0.9:{}", up.port());
+    let mut arguments = vec!["--timeout".to_owned(), "1".to_owned(), good.clone()];
+    arguments.extend(hostile.iter().map(Fake::host));
+    let ran = ruptime(&arguments);
+    assert!(ran.status == 1 && ran.err.is_empty(), "{ran:?}");
+    let rows = rows(&ran);
+    assert_eq!(rows.len(), 6, "{ran:?}");
+    assert!(
+        rows[0].0 == good && rows[0].1.starts_with("up "),
+        "{rows:?}"
+    );
+    for (host, rest) in &rows[1..] {
+        assert!(!rest.starts_with("up "), "{host} {rest}");
+    }
+    assert!(!ran.out.contains(&0x1b) && !ran.out.contains(&0), "{ran:?}");
+}
+
+#[test]
+fn a_fleet_is_waited_for_host_by_host() {
+    // Every host resets the first two questions; two workers ask ten hosts.
+    let mut asked = std::collections::HashMap::new();
+    let server = Fake::stream("0.0.0.0", move |peer, _| {
+        let times = asked.entry(peer.local_addr().unwrap()).or_insert(0);
+        *times += 1;
+        if *times > 2 {
+            peer.write_all(LINE.as_bytes()).unwrap();
+        } else {
+            fake::reset(peer);
+        }
+    });
+    let hosts: Vec<_> = addresses(10)
+        .map(|ip| format!("{ip}:{}", server.port()))
+        .collect();
+    let arguments = ["--wait", "50", "-j", "2"].map(str::to_owned);
+    let ran = ruptime(&[&arguments[..], &hosts[..]].concat());
+    assert_eq!((ran.status, server.asked()), (0, 30), "{ran:?}");
+    assert!(
+        rows(&ran).iter().all(|(_, rest)| rest.starts_with("up ")),
+        "{ran:?}"
+    );
+    // Ten hosts, two at a time, three seconds of pauses each: together, not one after another.
+    assert!(ran.took >= Duration::from_secs(3), "{ran:?}");
+}
+
+#[test]
+fn a_reader_that_is_gone_ends_the_asking() {
+    let up = up_everywhere();
+    let hosts: Vec<_> = addresses(50)
+        .map(|ip| format!("{ip}:{}", up.port()))
+        .collect();
+    let arguments = ["-o", "jsonl", "-j", "1"].map(str::to_owned);
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    drop(reader);
+    let mut command = fake::client(&[&arguments[..], &hosts[..]].concat());
+    let output = command.stdout(writer).output().unwrap();
+    assert!(
+        output.stderr.is_empty() && output.status.code() == Some(1),
+        "{output:?}"
+    );
+    assert!(up.asked() < 50, "all were asked for a reader that was gone");
+}

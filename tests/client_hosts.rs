@@ -1,0 +1,146 @@
+//! Where hosts come from, and what a usage error looks like.
+
+#[path = "common/fake.rs"]
+mod fake;
+
+use std::path::Path;
+
+use fake::{Fake, Folder, LINE, Ran, client, ruptime};
+
+#[track_caller]
+fn assert_usage(ran: &Ran, part: &str) {
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert!(
+        ran.out.is_empty() && ran.err.starts_with("ruptime: "),
+        "{ran:?}"
+    );
+    assert!(
+        ran.err.contains(part) && ran.err.lines().count() == 1,
+        "{part}: {ran:?}"
+    );
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn hosts_come_from_files_and_standard_input() {
+    let up = Fake::up("0.0.0.0");
+    let folder = Folder::new();
+    let word = |n: usize| format!("127.0.0.{n}:{}", up.port());
+    let file = folder.file("hosts", format!("# some\n{} # one\r\n\n", word(2)));
+    let mut command = client(&["-f", text(&file), "-f", "-", "-o", "text", &word(1)]);
+    let ran = fake::run(&mut command, word(3).as_bytes());
+    let expected: String = (1..=3).map(|n| format!("{}: {LINE}", word(n))).collect();
+    ran.assert_up(&expected);
+}
+
+#[test]
+fn the_users_file_is_the_default() {
+    let up = Fake::up("127.0.0.1");
+    let folder = Folder::new();
+    for (variable, below) in [("XDG_CONFIG_HOME", "ruptime"), ("HOME", ".config/ruptime")] {
+        std::fs::create_dir_all(folder.path(below)).unwrap();
+        folder.file(&format!("{below}/hosts"), up.host());
+        let mut command = client(&[] as &[&str]);
+        fake::run(command.env(variable, folder.path("")), b"").assert_up(LINE);
+    }
+}
+
+#[test]
+fn a_bad_line_is_told_and_the_others_are_asked() {
+    let up = Fake::up("127.0.0.1");
+    let folder = Folder::new();
+    let file = folder.file("hosts", format!("web1:0\n{}\n\u{1b}[31m\n", up.host()));
+    let ran = ruptime(&["-f", text(&file)]);
+    assert_eq!((ran.status, ran.text().as_str()), (1, LINE), "{ran:?}");
+    let told: Vec<_> = ran.err.lines().collect();
+    assert_eq!(told.len(), 2, "{ran:?}");
+    assert_eq!(
+        told[0],
+        format!(
+            "ruptime: {}:1: web1:0: port 0: ports are 1 to 65535",
+            text(&file)
+        )
+    );
+    assert!(
+        told[1].starts_with(&format!("ruptime: {}:3: ", text(&file))),
+        "{ran:?}"
+    );
+    assert!(!ran.err.contains('\u{1b}'), "{ran:?}");
+
+    // Nothing but bad lines is still no usage error.
+    let file = folder.file("bad", "a b\n");
+    let ran = ruptime(&["-f", text(&file)]);
+    assert_eq!((ran.status, ran.err.lines().count()), (1, 1), "{ran:?}");
+}
+
+#[test]
+fn files_that_are_none_are_usage_errors() {
+    let folder = Folder::new();
+    let empty = folder.file("empty", "");
+    let comments = folder.file("comments", "# nobody\n\n");
+    assert_usage(&ruptime(&["-f", text(&empty)]), "empty: names no host");
+    assert_usage(
+        &ruptime(&["-f", text(&comments)]),
+        "comments: names no host",
+    );
+    assert_usage(&ruptime(&["-f", "-"]), "standard input: names no host");
+    assert_usage(&ruptime(&["-f", text(&folder.path(""))]), "is a directory");
+    assert_usage(
+        &ruptime(&["-f", text(&folder.path("none"))]),
+        "no such file or directory",
+    );
+    assert_usage(
+        &ruptime(&["-f", text(&empty.join("below"))]),
+        "not a directory",
+    );
+    assert_usage(
+        &ruptime(&["-f", "/dev/zero"]),
+        "/dev/zero: more than 64 MiB",
+    );
+}
+
+#[test]
+fn no_host_at_all_is_a_usage_error() {
+    if Path::new("/etc/ruptime/hosts").exists() {
+        return fake::left_out("this machine has an /etc/ruptime/hosts");
+    }
+    let folder = Folder::new();
+    let mut command = client(&[] as &[&str]);
+    let ran = fake::run(command.env("XDG_CONFIG_HOME", folder.path("")), b"");
+    assert_usage(&ran, "ruptime/hosts or /etc/ruptime/hosts");
+}
+
+#[test]
+fn bad_arguments_are_usage_errors_of_one_line() {
+    let table: [(&[&str], &str); 14] = [
+        (&["web1:0"], "web1:0: port 0: ports are 1 to 65535"),
+        (&["web1:99999"], "web1:99999: port 99999"),
+        (&["-p", "0", "web1"], "port 0"),
+        (&["-p", "99999", "web1"], "port 99999"),
+        (&["-4", "-6", "web1"], "cannot be used with"),
+        (&["-l", "-u", "web1"], "cannot be used with"),
+        (&["--discover", "web1"], "cannot be used with"),
+        (&["--discover", "-f", "x"], "cannot be used with"),
+        (&["--timeout", "0", "web1"], "--timeout"),
+        (&["--timeout", "soon", "web1"], "--timeout"),
+        (&["--output", "xml", "web1"], "xml"),
+        (&["--jobs", "none", "web1"], "--jobs"),
+        (&["--unheard-of"], "--unheard-of"),
+        (&[""], "the host's name is empty"),
+    ];
+    for (arguments, part) in table {
+        assert_usage(&ruptime(arguments), part);
+    }
+}
+
+#[test]
+fn help_has_examples_and_version_is_the_crates() {
+    let ran = ruptime(&["--help"]);
+    assert!(ran.status == 0 && ran.err.is_empty(), "{ran:?}");
+    assert!(ran.text().contains("Examples:"), "{ran:?}");
+    let ran = ruptime(&["--version"]);
+    ran.assert_up(&format!("ruptime {}\n", env!("CARGO_PKG_VERSION")));
+}

@@ -21,7 +21,7 @@ fn assert_usage(ran: &Ran, part: &str) {
 }
 
 fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    path.to_str().expect("a path of text")
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::env;
 use std::fmt;
-use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 pub mod answer;
@@ -29,10 +29,11 @@ pub mod target;
 mod wait;
 pub mod watch;
 
+use self::failure::io_words;
 use self::hosts::Hosts;
 use self::options::{Color, Options, Output, Sort};
-use self::render::{Format, Renderer};
-use self::session::{Round, Session};
+use self::render::Format;
+use self::session::Session;
 
 /// Some host did not answer, or the output could not be written.
 const FAILED: u8 = 1;
@@ -82,7 +83,12 @@ fn run(options: &Options) -> u8 {
             return FAILED;
         }
     };
-    match once(&session, &render_settings(options, session.is_many())) {
+    let settings = render_settings(options, session.is_many());
+    let asked = match options.watch {
+        Some(interval) => session.watch(settings, interval),
+        None => session.once(settings),
+    };
+    match asked {
         Ok(true) if !told_bad_lines => 0,
         Ok(_) => FAILED,
         Err(error) => {
@@ -90,26 +96,12 @@ fn run(options: &Options) -> u8 {
             if error.kind() != io::ErrorKind::BrokenPipe {
                 complain(format_args!(
                     "cannot write to standard output: {}",
-                    failure::io_words(&error)
+                    io_words(&error)
                 ));
             }
             FAILED
         }
     }
-}
-
-/// Asks every host and prints the answers; whether all are answers.
-fn once(session: &Session, settings: &render::Settings) -> io::Result<bool> {
-    let renderer: Renderer<BufWriter<Stdout>, Stderr> = Renderer::new(
-        *settings,
-        BufWriter::with_capacity(1 << 16, io::stdout()),
-        io::stderr(),
-    );
-    let round = session.ask(Round::new(renderer, settings.format));
-    if let Some(line) = &round.complaint {
-        complain(format_args!("{line}"));
-    }
-    round.finish()
 }
 
 fn render_settings(options: &Options, many: bool) -> render::Settings {

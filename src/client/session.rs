@@ -4,8 +4,8 @@
 //! of them were answers. `--watch` asks several rounds of one session: the runtime, the threads
 //! of the resolver and the buffer are made once.
 
-use std::cell::RefCell;
-use std::io::{self, Write};
+use std::cell::{Cell, RefCell};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,12 +15,17 @@ use tokio::runtime::{Builder, Runtime};
 use super::answer::Answer;
 use super::descriptors::{self, Budget};
 use super::failure::io_words;
-use super::fleet;
+use super::fleet::{self, Sink};
 use super::options::Options;
+use super::progress::{self, Progress};
 use super::query::{self, Asker};
 use super::render::{self, Format, Renderer};
 use super::resolve::{Family, Resolver};
 use super::target::Target;
+use super::{complain, watch};
+
+/// For standard output, bytes: a table of thousands leaves in a few writes.
+const WRITE_BUFFER: usize = 64 * 1024;
 
 /// The hosts of one call, and what is needed to ask them.
 pub(super) struct Session {
@@ -68,33 +73,78 @@ impl Session {
         self.discover || self.targets.len() > 1
     }
 
-    /// Asks every host once.
-    pub(super) fn ask<O: Write + 'static, E: Write + 'static>(
-        &self,
-        round: Round<O, E>,
-    ) -> Round<O, E> {
-        let shared = Rc::new(RefCell::new(round));
-        let taker = Rc::clone(&shared);
-        let sink = move |place, answer| taker.borrow_mut().take(place, answer);
-        if self.discover {
-            let searched = self.runtime.block_on(query::discover(&self.asker, sink));
-            shared.borrow_mut().searched(searched);
-        } else {
-            let targets = Rc::clone(&self.targets);
-            let work = fleet::ask(
-                Rc::clone(&self.asker),
-                targets,
-                self.jobs,
-                self.wait,
-                Box::new(sink),
+    /// Asks every host once and prints the answers. Ok: whether all are answers.
+    pub(super) fn once(&self, settings: render::Settings) -> io::Result<bool> {
+        let out = BufWriter::with_capacity(WRITE_BUFFER, io::stdout());
+        let round = Round::new(Renderer::new(settings, out, io::stderr()), settings.format);
+        let round = Rc::new(RefCell::new(Some(round)));
+        let hosts = (!self.discover).then_some(self.targets.len());
+        let stderr = io::stderr().is_terminal();
+        let wanted = progress::is_wanted(settings.format, settings.terminal, stderr);
+        let progress = Rc::new(Progress::new(hosts, wanted));
+        let sink = {
+            let (round, progress) = (Rc::clone(&round), Rc::clone(&progress));
+            Box::new(move |place, answer| {
+                progress.answered();
+                // Taken only when nobody asks any more.
+                round
+                    .borrow_mut()
+                    .as_mut()
+                    .map_or(ControlFlow::Break(()), |r| r.take(place, answer))
+            })
+        };
+        let asked = self.runtime.block_on(progress.during(self.ask(sink)));
+        match round.take() {
+            Some(round) => round.finish(asked),
+            None => Ok(false),
+        }
+    }
+
+    /// Asks every host round after round until the user leaves. Ok: whether all of the last
+    /// whole round are answers.
+    pub(super) fn watch(&self, settings: render::Settings, interval: Duration) -> io::Result<bool> {
+        let all_good = Cell::new(true);
+        let round = async || {
+            let answers = self.answers().await;
+            all_good.set(
+                answers
+                    .iter()
+                    .all(|answer| render::is_success(settings.format, answer)),
             );
-            self.runtime.block_on(work);
+            answers
+        };
+        self.runtime
+            .block_on(watch::run(settings, interval, round))?;
+        Ok(all_good.get())
+    }
+
+    /// The answers of one round, in the order given.
+    async fn answers(&self) -> Vec<Answer> {
+        let collected = Rc::new(RefCell::new(vec![None; self.targets.len()]));
+        let sink = {
+            let collected = Rc::clone(&collected);
+            Box::new(move |place, answer| {
+                let mut answers = collected.borrow_mut();
+                if answers.len() <= place {
+                    answers.resize(place + 1, None);
+                }
+                answers[place] = Some(answer);
+                ControlFlow::Continue(())
+            })
+        };
+        // A network that went away is a round in which nobody answered.
+        let _ = self.ask(sink).await;
+        collected.take().into_iter().flatten().collect()
+    }
+
+    /// Asks every host; the error is one line: nobody could be asked at all.
+    async fn ask(&self, sink: Sink) -> Result<(), String> {
+        if self.discover {
+            return query::discover(&self.asker, sink).await;
         }
-        match Rc::try_unwrap(shared) {
-            Ok(round) => round.into_inner(),
-            // The sink's clone is gone with the work that had it.
-            Err(_) => unreachable!("the sink outlived the round"),
-        }
+        let targets = Rc::clone(&self.targets);
+        fleet::ask(Rc::clone(&self.asker), targets, self.jobs, self.wait, sink).await;
+        Ok(())
     }
 }
 
@@ -117,26 +167,23 @@ fn asking(options: &Options, many: bool) -> query::Settings {
 }
 
 /// The answers of one round on their way to the output.
-pub(super) struct Round<O: Write, E: Write> {
+struct Round<O: Write, E: Write> {
     renderer: Renderer<O, E>,
     format: Format,
     all_good: bool,
     answers: usize,
     /// Standard output failed: nothing more is asked.
     broken: Option<io::Error>,
-    /// What no row can say, one line for standard error.
-    pub(super) complaint: Option<String>,
 }
 
 impl<O: Write, E: Write> Round<O, E> {
-    pub(super) fn new(renderer: Renderer<O, E>, format: Format) -> Round<O, E> {
+    fn new(renderer: Renderer<O, E>, format: Format) -> Round<O, E> {
         Round {
             renderer,
             format,
             all_good: true,
             answers: 0,
             broken: None,
-            complaint: None,
         }
     }
 
@@ -152,25 +199,20 @@ impl<O: Write, E: Write> Round<O, E> {
         }
     }
 
-    /// The end of a search: nobody at all is a failure too.
-    fn searched(&mut self, result: Result<(), String>) {
-        let nobody = self.answers == 0;
-        self.all_good &= result.is_ok() && !nobody;
-        self.complaint = match result {
-            Err(line) => Some(line),
-            // The others' empty output says it already.
-            Ok(()) if nobody && matches!(self.format, Format::Text | Format::Table) => {
-                Some("nobody answered".to_owned())
-            }
-            Ok(()) => None,
-        };
-    }
-
-    /// Prints what waits for the last answer; whether all were answers.
-    pub(super) fn finish(self) -> io::Result<bool> {
-        match self.broken {
-            Some(error) => Err(error),
-            None => self.renderer.finish().map(|()| self.all_good),
+    /// Prints what waits for the last answer. Ok: whether all were answers, and anybody answered.
+    fn finish(self, asked: Result<(), String>) -> io::Result<bool> {
+        if let Some(error) = self.broken {
+            return Err(error);
         }
+        self.renderer.finish()?;
+        match asked {
+            Err(line) => complain(format_args!("{line}")),
+            // The other formats say it with their empty output.
+            Ok(()) if self.answers == 0 && matches!(self.format, Format::Text | Format::Table) => {
+                complain(format_args!("nobody answered"));
+            }
+            Ok(()) => {}
+        }
+        Ok(self.all_good && self.answers > 0)
     }
 }

@@ -99,7 +99,9 @@ impl Listener {
     /// # Errors
     /// Those of epoll_ctl(2): ENOMEM, ENOSPC.
     pub(crate) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) -> nix::Result<()> {
-        let wanted = room && !self.lost && !self.backoff.is_paused(now);
+        // Asked first: it also forgets a pause that is over, which the loop would wake up for.
+        let paused = self.backoff.is_paused(now);
+        let wanted = room && !self.lost && !paused;
         if wanted != self.armed {
             if wanted {
                 epoll.add(

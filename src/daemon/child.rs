@@ -186,9 +186,8 @@ struct Child<T> {
 
 /// A command that has ended.
 #[derive(Debug)]
-pub(crate) struct Exited<T> {
+pub(crate) struct Exited {
     pub(crate) pid: Pid,
-    pub(crate) purpose: T,
     pub(crate) ending: Ending,
     pub(crate) took: Duration,
 }
@@ -263,11 +262,11 @@ impl<T> Children<T> {
         }
     }
 
-    /// Takes the next command that has ended, if there is one.
+    /// Takes the next command that has ended, if there is one, and what it ran for.
     ///
     /// It is looked at before it is reaped: as long as the leader is not reaped its number cannot
     /// be given to another group, so what is left of a group whose time was over is killed first.
-    pub(crate) fn reap(&mut self) -> Option<Exited<T>> {
+    pub(crate) fn reap(&mut self) -> Option<(T, Exited)> {
         loop {
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
             let pid = match waitid(Id::All, flags) {
@@ -303,17 +302,13 @@ impl<T> Children<T> {
             .find(|pid| !matches!(waitid(Id::Pid(*pid), flags), Ok(WaitStatus::StillAlive)))
     }
 
-    fn remove(&mut self, pid: Pid, ending: Ending) -> Option<Exited<T>> {
+    fn remove(&mut self, pid: Pid, ending: Ending) -> Option<(T, Exited)> {
         let child = self.running.remove(&pid)?;
         if let Some(at) = child.deadline {
             self.deadlines.remove(&(at, pid));
         }
-        Some(Exited {
-            pid,
-            purpose: child.purpose,
-            ending,
-            took: child.started.elapsed(),
-        })
+        let took = child.started.elapsed();
+        Some((child.purpose, Exited { pid, ending, took }))
     }
 }
 

@@ -12,7 +12,7 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use libsystemd::logging::{Priority, connected_to_journal, journal_send};
@@ -155,31 +155,48 @@ fn to_stderr(level: Level, priorities: bool, message: fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
+/// A fault that comes and goes is told no more often than this.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// Lets the first of a row of failures through, and tells when the row has ended, so that a
-/// fault that comes with every request is told once.
+/// fault that comes with every request is told once, and one that comes with every other
+/// request once in a while.
 #[derive(Debug, Default)]
 pub(crate) struct Latch {
     failures: u64,
+    /// The row has been told of.
+    is_told: bool,
+    last_told: Option<Instant>,
 }
 
 impl Latch {
-    /// Counts a failure; true where it is the first of its row.
-    pub(crate) fn failed(&mut self) -> bool {
+    /// Counts a failure; true where it is to be told.
+    pub(crate) fn failed(&mut self, now: Instant) -> bool {
         self.failures += 1;
-        self.failures == 1
+        let is_quiet = self
+            .last_told
+            .is_some_and(|at| now.saturating_duration_since(at) < QUIET);
+        if self.is_told || is_quiet {
+            return false;
+        }
+        self.is_told = true;
+        self.last_told = Some(now);
+        true
     }
 
-    /// Ends the row; its length where there was one.
+    /// Ends the row; its length where it has been told of.
     pub(crate) fn recovered(&mut self) -> Option<u64> {
-        match std::mem::take(&mut self.failures) {
-            0 => None,
-            failures => Some(failures),
-        }
+        let failures = std::mem::take(&mut self.failures);
+        std::mem::take(&mut self.is_told).then_some(failures)
     }
 
     /// The level for a failure: loud for the first of its row, `debug` for the others.
     fn level(&mut self, loud: Level) -> Level {
-        if self.failed() { loud } else { Level::Debug }
+        if self.failed(Instant::now()) {
+            loud
+        } else {
+            Level::Debug
+        }
     }
 }
 
@@ -271,7 +288,7 @@ pub(crate) fn ended(
     write(
         level,
         &fields,
-        format_args!("answered {peer}: command {pid}, {ending}, {usec} us"),
+        format_args!("command {pid} for {peer}: {ending} after {usec} us"),
     );
 }
 
@@ -414,6 +431,15 @@ pub(crate) fn rate_limited(count: u64, example: &dyn fmt::Display) {
     );
 }
 
+pub(crate) fn signals_failed(latch: &mut Latch, errno: Errno) {
+    let level = latch.level(Level::Error);
+    write(
+        level,
+        &[("ERRNO", &(errno as i32))],
+        format_args!("cannot read signals: {}; trying on", errno.desc()),
+    );
+}
+
 pub(crate) fn notify_failed(latch: &mut Latch, error: &std::io::Error) {
     let level = latch.level(Level::Warning);
     write(
@@ -429,11 +455,23 @@ mod tests {
 
     #[test]
     fn a_latch_lets_the_first_through_and_counts_the_rest() {
+        let now = Instant::now();
         let mut latch = Latch::default();
         assert_eq!(latch.recovered(), None);
-        assert!(latch.failed());
-        assert!(!latch.failed());
+        assert!(latch.failed(now));
+        assert!(!latch.failed(now + 9 * QUIET), "a row is told once");
         assert_eq!(latch.recovered(), Some(2));
-        assert!(latch.failed());
+    }
+
+    #[test]
+    fn a_fault_that_comes_and_goes_is_told_once_in_a_while() {
+        let now = Instant::now();
+        let mut latch = Latch::default();
+        let mut told = 0;
+        for step in 0..1000 {
+            told += u32::from(latch.failed(now + Duration::from_millis(30 * step)));
+            latch.recovered();
+        }
+        assert_eq!(told, 3, "in 30 seconds");
     }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockaddrLike, SockaddrStorage, getpeername, getsockopt, sockopt,
 };
@@ -97,6 +98,18 @@ impl Peer {
     }
 }
 
+/// True where nobody reads any more what is written to this connection: it was reset (TCP), or
+/// the other end has been closed (UNIX). A client that has only half-closed still reads.
+pub(crate) fn has_gone(connection: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(connection, PollFlags::empty())];
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+    // A poll that fails (ENOMEM) tells nothing; then the client is taken to be there.
+    poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds[0]
+            .revents()
+            .is_some_and(|events| events.intersects(gone))
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,6 +150,17 @@ mod tests {
             inet("[2001:db8:1:3::1]:9").source()
         );
         assert_ne!(inet("192.0.2.1:9").source(), inet("192.0.2.2:9").source());
+    }
+
+    #[test]
+    fn a_client_has_gone_when_it_cannot_read_any_more() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        theirs
+            .shutdown(std::net::Shutdown::Write)
+            .expect("half-closed");
+        assert!(!has_gone(ours.as_fd()));
+        drop(theirs);
+        assert!(has_gone(ours.as_fd()));
     }
 
     #[test]

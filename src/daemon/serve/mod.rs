@@ -18,6 +18,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use self::shared::{Datagrams, Waiter};
 use self::streams::Connection;
 use super::accept::Listener;
+use super::backoff::Backoff;
 use super::capture::Capture;
 use super::child::{Children, Command, Exited};
 use super::datagram::DatagramSocket;
@@ -54,6 +55,7 @@ enum Purpose {
 struct Server {
     epoll: Epoll,
     signals: SignalFd,
+    signal_backoff: Backoff,
     listeners: Vec<Listener>,
     datagrams: Vec<Datagrams>,
     handoff: Handoff,
@@ -116,6 +118,7 @@ impl Server {
         let mut server = Server {
             epoll,
             signals,
+            signal_backoff: Backoff::new(),
             listeners: Vec::new(),
             datagrams: Vec::new(),
             handoff: options.handoff,
@@ -222,7 +225,7 @@ impl Server {
     /// Signals first: what has ended makes room for what comes.
     fn handle(&mut self, events: &[EpollEvent], ready: &mut Vec<usize>) {
         if events.iter().any(|event| event.data() == SIGNALS) {
-            self.read_signals();
+            self.read_signals(Instant::now());
         }
         let now = Instant::now();
         ready.clear();
@@ -243,28 +246,50 @@ impl Server {
     }
 
     /// Reads every pending signal. SIGCHLD is not counted, since several ends may be one signal;
-    /// the children are asked. The descriptor is edge-triggered, so a read that fails is tried
-    /// again with the next signal and not with every turn.
-    fn read_signals(&mut self) {
-        while let Ok(Some(info)) = self.signals.read_signal() {
-            if info.ssi_signo != Signal::SIGCHLD as u32 && !self.stopping {
-                self.stopping = true;
-                self.notify.stopping();
-                // What their sockets do not take now would be waited for without a bound.
-                self.datagrams.iter_mut().for_each(Datagrams::flush);
-                self.datagrams.iter_mut().for_each(Datagrams::abandon);
+    /// the children are asked. The descriptor is edge-triggered, so that a read that fails is
+    /// tried again after a pause and not with every turn.
+    fn read_signals(&mut self, now: Instant) {
+        loop {
+            match self.signals.read_signal() {
+                Ok(Some(info)) if info.ssi_signo == Signal::SIGCHLD as u32 => {}
+                Ok(Some(_)) => self.stop(),
+                Ok(None) => {
+                    self.signal_backoff.succeeded();
+                    self.signal_backoff.fault.recovered();
+                    break;
+                }
+                Err(Errno::EINTR) if self.signal_backoff.bear() => {}
+                Err(errno) => {
+                    log::signals_failed(&mut self.signal_backoff.fault, errno);
+                    self.signal_backoff.pause(now);
+                    break;
+                }
             }
         }
-        while let Some(exited) = self.children.reap() {
-            self.conclude(exited);
+        while let Some((purpose, exited)) = self.children.reap() {
+            self.conclude(purpose, &exited);
         }
         if let Some(connection) = self.stalled.take() {
             self.start(connection, Instant::now());
         }
     }
 
+    /// Takes no more requests; those that were taken are answered.
+    fn stop(&mut self) {
+        if !self.stopping {
+            self.stopping = true;
+            self.notify.stopping();
+            // What their sockets do not take now would be waited for without a bound.
+            self.datagrams.iter_mut().for_each(Datagrams::flush);
+            self.datagrams.iter_mut().for_each(Datagrams::abandon);
+        }
+    }
+
     /// Does what time demands: stops commands, ends connections, tells of floods.
     fn expire(&mut self, now: Instant) {
+        if self.signal_backoff.next_deadline().is_some() && !self.signal_backoff.is_paused(now) {
+            self.read_signals(now);
+        }
         let mut late = Vec::new();
         self.children.expire(now, |pid, purpose| {
             late.push((pid, std::mem::replace(purpose, Purpose::Told)))
@@ -283,22 +308,10 @@ impl Server {
     }
 
     /// A command has ended.
-    fn conclude(&mut self, exited: Exited<Purpose>) {
-        let Exited {
-            pid,
-            purpose,
-            ending,
-            took,
-        } = exited;
-        let exited = Exited {
-            pid,
-            purpose: (),
-            ending,
-            took,
-        };
+    fn conclude(&mut self, purpose: Purpose, exited: &Exited) {
         match purpose {
-            Purpose::Exec(connection) => self.conclude_exec(connection, &exited),
-            Purpose::Shared => self.conclude_run(&exited),
+            Purpose::Exec(connection) => self.conclude_exec(connection, exited),
+            Purpose::Shared => self.conclude_run(exited),
             Purpose::Told => {}
         }
     }
@@ -317,6 +330,7 @@ impl Server {
                 ..self.counts
             }),
             self.rate_limiter.next_deadline(),
+            self.signal_backoff.next_deadline(),
             // While every command that may run runs, the end of one is what is waited for.
             (self.children.len() < self.max_children)
                 .then(|| self.capture.next_deadline())

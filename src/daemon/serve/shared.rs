@@ -64,10 +64,12 @@ impl Datagrams {
     /// # Errors
     /// Those of epoll_ctl(2): ENOMEM, ENOSPC.
     pub(super) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) -> nix::Result<()> {
+        // Asked first: it also forgets a pause that is over, which the loop would wake up for.
+        let paused = self.backoff.is_paused(now);
         let wanted = if !self.outbox.is_empty() {
             // Edge-triggered: a socket that says both "ready" and EAGAIN must not spin the loop.
             EpollFlags::EPOLLOUT | EpollFlags::EPOLLET
-        } else if room && !self.backoff.is_paused(now) {
+        } else if room && !paused {
             EpollFlags::EPOLLIN
         } else {
             EpollFlags::empty()
@@ -257,7 +259,7 @@ impl Server {
     }
 
     /// A run's command has ended. A grandchild that holds the pipe is not waited for.
-    pub(super) fn conclude_run(&mut self, exited: &Exited<()>) {
+    pub(super) fn conclude_run(&mut self, exited: &Exited) {
         log::ended(
             &mut self.faults.ending,
             &"all who waited",

@@ -17,7 +17,7 @@ use crate::daemon::limits::Place;
 use crate::daemon::linger::Linger;
 use crate::daemon::log::{self, Level};
 use crate::daemon::options::Handoff;
-use crate::daemon::peer::Peer;
+use crate::daemon::peer::{Peer, has_gone};
 
 /// Connections taken in one turn of the loop.
 const ACCEPTS: usize = 256;
@@ -132,16 +132,17 @@ impl Server {
     }
 
     /// A connection's own command has ended: its client has its answer, or hears why not.
-    pub(super) fn conclude_exec(&mut self, connection: Connection, exited: &Exited<()>) {
+    pub(super) fn conclude_exec(&mut self, connection: Connection, exited: &Exited) {
         let well = exited.ending == Ending::Exited(0);
+        let sigpipe = exited.ending == Ending::Killed(Some(Signal::SIGPIPE));
+        let gone = !well && (sigpipe || has_gone(connection.fd.as_fd()));
         let peer = if !well || log::enabled(Level::Info) {
             Peer::of(connection.fd.as_fd())
         } else {
             Peer::Gone
         };
-        let sigpipe = exited.ending == Ending::Killed(Some(Signal::SIGPIPE));
         let mut reply = None;
-        if !well && (peer == Peer::Gone || sigpipe) {
+        if gone {
             // The command could not write, because its reader had gone.
             log::client_gone(&peer, exited.pid, exited.ending);
         } else {

@@ -343,6 +343,20 @@ pub(crate) fn left_out(reason: &str) {
     eprintln!("left out: {reason}");
 }
 
+/// `unshare` with these flags, in a user namespace where that is allowed, else as root; None (told)
+/// where neither is.
+pub(crate) fn unshare(flags: &str) -> Option<Vec<String>> {
+    for flags in [format!("-r{flags}"), format!("-{flags}")] {
+        let mut probe = Command::new("unshare");
+        let probe = probe.args([&flags, "mount", "-t", "tmpfs", "tmpfs", "/tmp"]);
+        if probe.output().is_ok_and(|output| output.status.success()) {
+            return Some(vec!["unshare".to_owned(), flags, "--kill-child".to_owned()]);
+        }
+    }
+    left_out("no namespaces without root");
+    None
+}
+
 /// A port on which nobody listens: bound, so that nobody else gets it while the socket lives.
 pub(crate) fn closed_port(ip: &str) -> (OwnedFd, SocketAddr) {
     let address = at(ip, 0);

@@ -9,9 +9,13 @@
 //! - [`engine`]: the one loop; slots, deadlines, the measured window
 //! - [`conversation`]: one request over TCP, UDP or a UNIX stream, as a non-blocking state
 //! - [`tally`]: what is counted, and how it is told
+//! - [`floors`]: the servers that do the least, and the textbook's
+//! - [`spawn`]: the bare cost of a command
 
 pub mod answer;
 pub mod args;
 pub mod conversation;
 pub mod engine;
+pub mod floors;
+pub mod spawn;
 pub mod tally;

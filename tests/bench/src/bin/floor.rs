@@ -1,30 +1,30 @@
-//! What the machine allows: the least that a server of each kind can do.
+//! What the machine allows: the least that a server of each kind can do, and the textbook's servers beside it.
 //!
-//! `accept` and `datagram` print the address they serve and go on until they are killed; `spawn` prints one JSON
-//! line when its time is over.
+//! Servers print the target that they serve and go on until they are killed; `spawn` prints one JSON line.
 
 use std::convert::Infallible;
-use std::io::{self, Read, Write};
-use std::net::{TcpListener, UdpSocket};
-use std::process::{Command, ExitCode, Stdio};
+use std::io;
+use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 use ruptime_bench::args::Args;
+use ruptime_bench::floors::{self, Place};
+use ruptime_bench::spawn::Spawn;
 use serde_json::json;
 
 const USAGE: &str = "\
-usage: floor accept [--listen ADDR]       accept, send a constant, close
-       floor datagram [--listen ADDR] [--rcvbuf BYTES]
-                                          recvfrom, sendto a constant
+usage: floor SERVER [--listen ADDR:PORT] [--only-loopback] [--rcvbuf BYTES]
        floor spawn [--for SECONDS] [--workers N] [--pipe] [-- COMMAND [ARG]...]
-                                          run the command, wait, run it again, on every core
-ADDR is 127.0.0.1:0 unless given; the address is printed. COMMAND is /usr/bin/uptime unless given; its
-environment is this program's own, its output goes to /dev/null, or with --pipe is read.";
-
-/// Shaped as procps prints it, and as long.
-const LINE: &[u8] = b" 12:34:56 up 10 days,  3:04,  2 users,  load average: 0.10, 0.20, 0.30\n";
+SERVER is one of
+  accept             accept, send a constant, close
+  datagram           recvfrom, sendto a constant
+  textbook-exec      one client after the other: a command that has the connection as its output
+  textbook-popen     one client after the other: popen(3), line by line
+  textbook-datagram  one datagram after the other: popen(3), the first line
+and prints the target it serves; ADDR:PORT is 127.0.0.1:0 unless given. `spawn` runs the command again and again
+on every core and prints how often; COMMAND is /usr/bin/uptime unless given, its environment is this program's own,
+its output goes to /dev/null, or with --pipe is read.";
 
 fn main() -> ExitCode {
     match run() {
@@ -40,7 +40,7 @@ fn run() -> Result<(), String> {
     let mut args = Args::read(
         std::env::args().skip(1),
         &["listen", "rcvbuf", "for", "workers"],
-        &["pipe", "help"],
+        &["only-loopback", "pipe", "help"],
     )?;
     if args.given("help") {
         println!("{USAGE}");
@@ -50,111 +50,50 @@ fn run() -> Result<(), String> {
         return Err(format!("what to measure is missing\n{USAGE}"));
     }
     let kind = args.words.remove(0);
-    let address = args.text("listen").unwrap_or("127.0.0.1:0").to_owned();
-    let failed = |e: io::Error| format!("{address}: {e}");
-    match kind.as_str() {
-        "accept" => match accept(&address) {
-            Err(e) => Err(failed(e)),
-        },
-        "datagram" => match datagram(&address, args.value("rcvbuf")?) {
-            Err(e) => Err(failed(e)),
-        },
-        "spawn" => spawn(&args),
-        other => Err(format!("{other}: not a floor\n{USAGE}")),
+    let serve: fn(&Place) -> io::Result<Infallible> = match kind.as_str() {
+        "accept" => floors::accept,
+        "datagram" => floors::datagram,
+        "textbook-exec" => floors::textbook_exec,
+        "textbook-popen" => floors::textbook_popen,
+        "textbook-datagram" => floors::textbook_datagram,
+        "spawn" => return spawn(&args),
+        other => return Err(format!("{other}: not a floor\n{USAGE}")),
+    };
+    let address = args.text("listen").unwrap_or("127.0.0.1:0");
+    let place = Place {
+        address: address
+            .parse()
+            .map_err(|_| format!("--listen {address}: not an address with a port"))?,
+        only_loopback: args.given("only-loopback"),
+        rcvbuf: args.value("rcvbuf")?,
+    };
+    match serve(&place) {
+        Err(e) => Err(format!("{address}: {e}")),
     }
-}
-
-/// Blocking calls in one thread: with a request always waiting, an event loop would only add calls.
-fn accept(address: &str) -> io::Result<Infallible> {
-    let listener = TcpListener::bind(address)?;
-    // std's backlog of 128 would drop connections of a burst; the kernel caps this at net.core.somaxconn.
-    listen(&listener, Backlog::new(4096)?)?;
-    announce(&format!("tcp:{}", listener.local_addr()?))?;
-    loop {
-        // accept(2): errors of one connection come up here and are not the listener's.
-        if let Ok((mut connection, _)) = listener.accept() {
-            let _ = connection.write(LINE);
-        }
-    }
-}
-
-/// The kernel's usual receive buffer holds some 200 datagrams of a byte: with more clients at once some are
-/// dropped, whatever the server does. `rcvbuf` asks for another size, in bytes, capped at net.core.rmem_max.
-fn datagram(address: &str, rcvbuf: Option<usize>) -> io::Result<Infallible> {
-    let socket = UdpSocket::bind(address)?;
-    if let Some(bytes) = rcvbuf {
-        setsockopt(&socket, sockopt::RcvBuf, &bytes)?;
-    }
-    announce(&format!("udp:{}", socket.local_addr()?))?;
-    let mut byte = [0];
-    loop {
-        // A client that went away makes the next call fail with ECONNREFUSED; the one after is right again.
-        if let Ok((_, from)) = socket.recv_from(&mut byte) {
-            let _ = socket.send_to(LINE, from);
-        }
-    }
-}
-
-fn announce(address: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{address}")?;
-    out.flush()
 }
 
 fn spawn(args: &Args) -> Result<(), String> {
-    let duration = args.seconds("for")?.unwrap_or(Duration::from_secs(3));
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let workers = args.value("workers")?.unwrap_or(cores);
-    let pipe = args.given("pipe");
-    let uptime = vec!["/usr/bin/uptime".to_owned()];
-    let words = if args.words.is_empty() {
-        &uptime
-    } else {
-        &args.words
+    let spawn = Spawn {
+        command: match args.words.as_slice() {
+            [] => vec!["/usr/bin/uptime".to_owned()],
+            words => words.to_vec(),
+        },
+        workers: args.value("workers")?.unwrap_or(cores),
+        duration: args.seconds("for")?.unwrap_or(Duration::from_secs(3)),
+        pipe: args.given("pipe"),
     };
-    let begin = Instant::now();
-    let end = begin + duration;
-    let runs: io::Result<Vec<u64>> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers)
-            .map(|_| scope.spawn(|| run_until(end, words, pipe)))
-            .collect();
-        workers
-            .into_iter()
-            .map(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
-            })
-            .collect()
+    let (runs, seconds) = spawn
+        .run()
+        .map_err(|e| format!("{}: {e}", spawn.command[0]))?;
+    let line = json!({
+        "command": spawn.command,
+        "workers": spawn.workers,
+        "pipe": spawn.pipe,
+        "runs": runs,
+        "seconds": seconds,
+        "rate": runs as f64 / seconds,
     });
-    let runs: u64 = runs.map_err(|e| format!("{}: {e}", words[0]))?.iter().sum();
-    let seconds = begin.elapsed().as_secs_f64();
-    let rate = runs as f64 / seconds;
-    println!(
-        "{}",
-        json!({"command": words, "workers": workers, "pipe": pipe, "runs": runs, "seconds": seconds, "rate": rate})
-    );
+    println!("{line}");
     Ok(())
-}
-
-/// Runs the command one after the other until `end`; how often.
-fn run_until(end: Instant, words: &[String], pipe: bool) -> io::Result<u64> {
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).stdin(Stdio::null());
-    command.stdout(if pipe { Stdio::piped() } else { Stdio::null() });
-    let mut output = Vec::with_capacity(256);
-    let mut runs = 0;
-    while Instant::now() < end {
-        let mut child = command.spawn()?;
-        if let Some(mut stdout) = child.stdout.take() {
-            output.clear();
-            stdout.read_to_end(&mut output)?;
-        }
-        let status = child.wait()?;
-        if !status.success() {
-            return Err(io::Error::other(status.to_string()));
-        }
-        runs += 1;
-    }
-    Ok(runs)
 }

@@ -46,14 +46,14 @@ def contestants(bench: Bench, hosts: Path, port: str) -> list[tuple[str, list[st
         ("ruptime, jsonl", [*ruptime, "-o", "jsonl"]),
     ]
     if installed("nc"):
-        # -N: half-close at once, as standard input is empty; nc then reads to end of file.
-        each = ["-P", str(PARALLEL), "-I", "{}", located("nc"), "-N", "-w", "10", "{}", port]
+        # -d: nothing is read from standard input; nc then reads the connection to its end.
+        each = ["-P", str(PARALLEL), "-I", "{}", located("nc"), "-d", "-w", "10", "{}", port]
         found.append((f"xargs -P {PARALLEL} nc", ["xargs", "-a", str(hosts), *each]))
     else:
         bench.leave_out("xargs with nc", "nc is not installed", "apt-get install netcat-openbsd")
     if installed("pdsh"):
         each = ["-R", "exec", "-N", "-f", str(PARALLEL), "-w", f"^{hosts}"]
-        found.append((f"pdsh -R exec -f {PARALLEL} nc", ["pdsh", *each, located("nc"), "-N", "%h", port]))
+        found.append((f"pdsh -R exec -f {PARALLEL} nc", ["pdsh", *each, located("nc"), "-d", "%h", port]))
     else:
         bench.leave_out("pdsh", "not installed", "apt-get install pdsh")
     return found

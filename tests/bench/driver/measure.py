@@ -7,6 +7,7 @@ own server, so that none inherits what an earlier one left behind (memory, a bac
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -116,7 +117,6 @@ def measure(
         clients=clients,
         round=round_,
         burst=burst,
-        env=env,
         own_ms=1000 * spent.own / answered,
         children_ms=1000 * spent.children / answered,
         generator_share=result["own_cpu_s"] / max(result["total_s"], 1e-9),
@@ -146,7 +146,9 @@ KEPT = (
 
 def measure_spawn(bench: Bench, section: str, env: dict, clients: int, round_: int) -> None:
     """The bare cost of the command on every core, in the same minute as the servers it is compared with."""
-    result = spawn(bench, env, bench.plan.seconds)
+    # A single client never has two commands under way.
+    workers = min(clients, len(os.sched_getaffinity(0)))
+    result = spawn(bench, env, bench.plan.seconds, "--workers", str(workers))
     bench.keep(
         section,
         "bare spawn",
@@ -154,7 +156,6 @@ def measure_spawn(bench: Bench, section: str, env: dict, clients: int, round_: i
         clients=clients,
         round=round_,
         burst=False,
-        env=env,
         rate=result["rate"],
     )
     bench.say(f"  {section} {'bare spawn':28} {clients:5} clients {result['rate']:9.0f}/s")

@@ -30,6 +30,8 @@ set ylabel 'answers a second'
 set logscale xy
 set grid xtics ytics lc rgb '#dddddd'
 set xtics ({ticks})
+set format y "%'.0f"
+set decimalsign locale 'C'
 set key outside right top noenhanced
 """
 

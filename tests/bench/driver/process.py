@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import Callable
@@ -32,7 +33,9 @@ class Process:
         guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         popen.setdefault("stdin", subprocess.DEVNULL)
         popen.setdefault("stdout", subprocess.DEVNULL)
-        popen.setdefault("stderr", subprocess.DEVNULL)
+        # A file and not a pipe: nobody reads it until something has gone wrong.
+        self._stderr = tempfile.TemporaryFile()
+        popen.setdefault("stderr", self._stderr)
         # The programs are looked up here: an emptied environment has no PATH.
         argv = [located(word) if i == 0 else word for i, word in enumerate(argv)]
         guard = [located(word) if i == 0 else word for i, word in enumerate(guard)]
@@ -65,6 +68,13 @@ class Process:
         self._popen.wait(PATIENCE)
         if self.stdout:
             self.stdout.close()
+        self._stderr.close()
+
+    def complaint(self) -> str:
+        """The last line that the process wrote on standard error."""
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
 
     def usage(self, timeout: float) -> "resource.struct_rusage":
         """Waits for the end; what the process and the children that it waited for have used (wait4(2))."""

@@ -152,7 +152,7 @@ def bursts(samples: Samples) -> str:
 def memory(samples: Samples) -> str:
     stages = {
         "idle": "idle",
-        "busy": "busy, 256 clients",
+        "busy": "busy",
         "after_tenth": "after a tenth",
         "after_all": "after all",
         "crowd": "4,000 at once",

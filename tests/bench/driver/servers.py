@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterator
@@ -64,17 +65,22 @@ def notify_socket() -> Iterator[tuple[str, socket.socket]]:
         path = os.path.join(folder, "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as messages:
             messages.bind(path)
-            messages.settimeout(PATIENCE)
+            # Between two looks at whether the daemon is still there.
+            messages.settimeout(0.1)
             yield path, messages
 
 
-def wait_ready(messages: socket.socket, what: str) -> None:
-    """Returns once READY=1 has come."""
-    try:
-        while b"READY=1" not in messages.recv(4096).split(b"\n"):
-            pass
-    except TimeoutError as e:
-        raise Failed(f"{what} did not say READY=1 within {PATIENCE:.0f} s") from e
+def wait_ready(messages: socket.socket, process: Process) -> None:
+    """Returns once READY=1 has come; Failed, with what the process said, when it ends before or is late."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            if b"READY=1" in messages.recv(4096).split(b"\n"):
+                return
+        except TimeoutError:
+            if not process.alive():
+                raise Failed(f"the daemon ended at its start: {process.complaint()}") from None
+    raise Failed(f"no READY=1 within {PATIENCE:.0f} s: {process.complaint()}")
 
 
 def stream_listener() -> socket.socket:
@@ -108,7 +114,7 @@ def activated(argv: list[str], env: dict, inherited: socket.socket) -> Iterator[
         env = dict(env, NOTIFY_SOCKET=path)
         argv = ["bash", "--norc", "-c", script, "bash", *argv]
         with Process(argv, env, pass_fds=(number,)) as process:
-            wait_ready(messages, argv[5])
+            wait_ready(messages, process)
             yield process
 
 

@@ -45,14 +45,14 @@ class Watch(threading.Thread):
 
 
 def memory_section(bench: Bench, peers: list[Server]) -> None:
-    """Each server idle, with 256 clients, after a tenth and after all of the answers."""
+    """Each server idle, busy, after a tenth and after all of the answers."""
     ours = Ours(bench.programs)
     every = bench.plan.answers
     for server, answers in [
         (ours.stream("ruptimed exec"), every),
         (ours.stream("ruptimed capture", "--handoff", "capture"), every),
         (ours.datagram("ruptimed datagram"), every),
-        # For the peers it is enough to know their size.
+        # For the peers it is enough to know their size, with as many clients as none of them loses.
         *((peer, every // 20) for peer in peers),
     ]:
         try:
@@ -67,7 +67,7 @@ def weigh(bench: Bench, server: Server, answers: int) -> None:
         stages = {}
         with Watch(running.pid) as watch:
             for stage, count in (("tenth", answers // 10), ("all", answers - answers // 10)):
-                ask(bench, running.target, count)
+                ask(bench, running.target, count, 256 if server.kind == "ours" else 16)
                 stages[stage] = memory(running.pid)
         busy = watch.largest
         crowd = {}
@@ -90,7 +90,7 @@ def weigh(bench: Bench, server: Server, answers: int) -> None:
     bench.say(f"  memory {server.name:28} idle {idle} after {answers}: {stages['all']}")
 
 
-def ask(bench: Bench, target: str, count: int, clients: int = 256) -> None:
+def ask(bench: Bench, target: str, count: int, clients: int) -> None:
     # Enough for 100 answers a second, ten times slower than any server here should be.
     limit = count / 100 + 60
     options = ["--clients", str(clients), "--count", str(count), "--for", str(limit)]
@@ -112,9 +112,9 @@ def startup_section(bench: Bench) -> None:
             port = running.target.rpartition(":")[2]
             address = f"127.0.0.1:{port}"
             run_alone(bench, "ruptime, one host", [str(bench.programs.ruptime), address], round_)
-            run_alone(bench, "nc, one host", ["/bin/nc", "-N", "127.0.0.1", port], round_)
+            run_alone(bench, "nc, one host", ["/bin/nc", "-d", "127.0.0.1", port], round_)
         try:
-            bench.keep("startup", "ruptimed until READY=1", round=round_, ms=1000 * until_ready(bench))
+            keep_start(bench, "ruptimed until READY=1", round_, 1000 * until_ready(bench))
         except Failed as e:
             bench.leave_out("ruptimed until READY=1", e)
 
@@ -126,7 +126,12 @@ def run_alone(bench: Bench, name: str, argv: list[str], round_: int) -> None:
     except Failed as e:
         bench.leave_out(f"start-up: {name}", e)
         return
-    bench.keep("startup", name, round=round_, ms=1000 / result["rate"])
+    keep_start(bench, name, round_, 1000 / result["rate"])
+
+
+def keep_start(bench: Bench, name: str, round_: int, ms: float) -> None:
+    bench.keep("startup", name, round=round_, ms=ms)
+    bench.say(f"  startup {name:28} {ms:8.2f} ms")
 
 
 def until_ready(bench: Bench) -> float:
@@ -137,8 +142,8 @@ def until_ready(bench: Bench) -> float:
             env = dict(MATCHED, NOTIFY_SOCKET=path)
             begin = time.monotonic()
             argv = [str(bench.programs.ruptimed), "--listen", "127.0.0.1:0"]
-            with Process(argv, env):
-                wait_ready(messages, "ruptimed")
+            with Process(argv, env) as process:
+                wait_ready(messages, process)
                 return time.monotonic() - begin
 
     return sorted(once() for _ in range(10))[5]

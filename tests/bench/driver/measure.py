@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterable
 
+from .goals import CEILING
 from .process import Cpu, Failed, Process, memory
-from .servers import Programs, Server
+from .servers import MATCHED, Programs, Server
 
-# From here on a run is a burst (every client asks once, all at the same moment): at the rate of an exec,
-# 4,000 clients in a closed loop would need half a minute before one of them asked twice.
+# Where each answer is a command of its own, a run with so many clients is a burst (every client asks once, all at
+# the same moment): 4,000 clients in a closed loop would need half a minute before one of them asked twice.
 BURST_FROM = 1000
+# Long enough for 4,000 answers at a third of what the command allows on two cores, and for a connect that the
+# kernel tries a fourth time (after 1, 3, 7 and 15 s): what is not answered by then is lost, not slow.
+BURST_TIMEOUT = 30.0
 
 
 @dataclass
@@ -27,14 +31,20 @@ class Plan:
     """How much to measure."""
 
     rounds: int
+    # Of one measurement, of the time before it, and for one request, in seconds.
     seconds: float
     warmup: float
     timeout: float
+    # Clients at once, where each answer is a command of its own, and where answers are shared.
     stream_clients: list[int]
     shared_clients: list[int]
+    # Requests at the same moment.
     bursts: list[int]
+    # Answers after which memory is looked at.
     answers: int
+    # Hosts that the client asks.
     hosts: list[int]
+    # Cold starts of each unit.
     cold_starts: int
 
 
@@ -96,8 +106,8 @@ def measure(
     timeout: float | None = None,
 ) -> None:
     """Starts the server, loads it, keeps a sample; what cannot be measured is told and left out."""
-    burst = burst or clients >= BURST_FROM
-    options, limit = load_options(bench, clients, burst, timeout or bench.plan.timeout)
+    patience = timeout or (BURST_TIMEOUT if burst else bench.plan.timeout)
+    options, limit = load_options(bench, clients, burst, patience)
     if cpu is not None:
         options += ["--cpu", str(cpu)]
     try:
@@ -159,6 +169,17 @@ def measure_spawn(bench: Bench, section: str, env: dict, clients: int, round_: i
         rate=result["rate"],
     )
     bench.say(f"  {section} {'bare spawn':28} {clients:5} clients {result['rate']:9.0f}/s")
+
+
+def measure_ceiling(bench: Bench, section: str, clients: int, round_: int) -> None:
+    """What a shared run allows when no answer may be older than its question.
+
+    Every answer then holds one whole run of the command, so that N clients get N answers a run at the most.
+    """
+    runs = spawn(bench, MATCHED, bench.plan.seconds / 2, "--workers", "1")["rate"]
+    rate = clients * runs
+    bench.keep(section, CEILING, kind="floor", clients=clients, round=round_, burst=False, rate=rate)
+    bench.say(f"  {section} {CEILING:28} {clients:5} clients {rate:9.0f}/s")
 
 
 def spawn(bench: Bench, env: dict, seconds: float, *options: str) -> dict:

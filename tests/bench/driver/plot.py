@@ -65,7 +65,7 @@ def script(samples: Samples, output: Path) -> str:
         style = STYLES[kind][used[kind] % len(STYLES[kind])]
         used[kind] += 1
         data.append(f"$d{i} << EOD\n" + "".join(f"{n} {rate}\n" for n, rate in points) + "EOD\n")
-        drawn.append(f"$d{i} using 1:2 with linespoints title '{series}' {style}")
+        drawn.append(f"$d{i} using 1:2 with linespoints title {quoted(series)} {style}")
     head = HEAD.format(output=quoted(str(output)), ticks=ticks)
     return head + "".join(data) + "plot " + ", \\\n     ".join(drawn) + "\n"
 

@@ -27,7 +27,7 @@ def page(run: dict, template: Path) -> str:
         "exec_cpu": lambda: cpu(samples.where(section="exec", clients=16)),
         "default": lambda: rates(samples.where(section="default"), "bare spawn"),
         "textbook": lambda: rates(samples.where(section="textbook"), "bare spawn"),
-        "burst": lambda: bursts(samples.where(section="burst")),
+        "burst": lambda: bursts(samples.where(burst=True), run["plan"]["bursts"]),
         "capture": lambda: rates(samples.where(section="capture"), "floor: accept"),
         "capture_cpu": lambda: cpu(samples.where(section="capture", clients=256)),
         "capture_latency": lambda: latencies(samples.where(section="capture")),
@@ -131,8 +131,8 @@ def cpu(samples: Samples) -> str:
     return table(head, rows)
 
 
-def bursts(samples: Samples) -> str:
-    counts = sorted(samples.values("clients"))
+def bursts(samples: Samples, counts: list[int]) -> str:
+    """Whoever lost any, of the bursts of all sections."""
     head = ["at once"]
     for clients in counts:
         head += [f"{clients:,}: lost", "seconds to the last answer"]
@@ -141,6 +141,9 @@ def bursts(samples: Samples) -> str:
         row = [series]
         for clients in counts:
             here = samples.where(series=series, clients=clients)
+            if not here:
+                row += ["–", "–"]
+                continue
             kinds = sorted({kind for record in here.records for kind in record["failures"]})
             lost = ", ".join(f"{here.total('failures', kind)} {kind}" for kind in kinds)
             row.append(f"{lost} of {here.total('asked'):,}" if lost else f"0 of {here.total('asked'):,}")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 
-from .measure import Bench, interleaved, measure, measure_spawn
+from .measure import BURST_FROM, Bench, interleaved, measure, measure_ceiling, measure_spawn
 from .servers import MATCHED, Ours, Server, floor
 
 # How long a lost datagram is missed: as a monitoring client would have it, so that a loss costs its client
 # something and not the whole run.
 DATAGRAM_TIMEOUT = 0.5
+# At some 400 answers a second, one after the other, more clients than this only miss theirs.
+TEXTBOOK_CLIENTS = 64
 
 
 def generator_cpu() -> int:
@@ -45,20 +47,22 @@ def rounds(bench: Bench, section: str, servers: list[Server], counts: list[int],
                 if server is None:
                     measure_spawn(bench, section, env, clients, round_)
                 else:
-                    measure(bench, section, server, env, clients, round_)
+                    burst = clients >= BURST_FROM
+                    measure(bench, section, server, env, clients, round_, burst=burst)
 
 
 def burst_section(bench: Bench, peers: list[Server]) -> None:
-    """Many connections at the same moment, each with one request: who loses any?"""
+    """Many connections at the same moment, each with one request: who loses any?
+
+    The large bursts of whoever runs a command for each are in the exec section already.
+    """
     ours = Ours(bench.programs)
-    servers = [
-        ours.stream("ruptimed exec"),
-        ours.stream("ruptimed capture", "--handoff", "capture"),
-        *peers,
-    ]
+    capture = ours.stream("ruptimed capture", "--handoff", "capture")
+    commands = [ours.stream("ruptimed exec"), *peers]
     for round_ in range(bench.plan.rounds):
         bench.say(f"burst: round {round_ + 1} of {bench.plan.rounds}")
         for clients in bench.plan.bursts:
+            servers = [capture] if clients >= BURST_FROM else [capture, *commands]
             for server in interleaved(servers, round_):
                 measure(bench, "burst", server, MATCHED, clients, round_, burst=True)
 
@@ -98,11 +102,15 @@ def textbook_section(bench: Bench) -> None:
 
 
 def shared(bench: Bench, section: str, servers: list[Server], timeout: float | None) -> None:
+    """Servers that share a run, and beside their floor the ceiling that sharing itself has."""
     cpu = generator_cpu()
     for round_ in range(bench.plan.rounds):
         bench.say(f"{section}: round {round_ + 1} of {bench.plan.rounds}")
         for clients in bench.plan.shared_clients:
-            for server in interleaved(servers, round_):
-                measure(
-                    bench, section, server, MATCHED, clients, round_, cpu=cpu, timeout=timeout
-                )
+            for server in interleaved([None, *servers], round_):
+                if server is None:
+                    measure_ceiling(bench, section, clients, round_)
+                elif server.kind != "textbook" or clients <= TEXTBOOK_CLIENTS:
+                    measure(
+                        bench, section, server, MATCHED, clients, round_, cpu=cpu, timeout=timeout
+                    )

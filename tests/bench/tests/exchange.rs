@@ -207,10 +207,7 @@ fn a_lost_datagram_costs_its_client_the_timeout() {
             }
         }
     });
-    let (status, line) = load(
-        &target,
-        &["--count", "3", "--timeout", "3", "--for", "60"],
-    );
+    let (status, line) = load(&target, &["--count", "3", "--timeout", "3", "--for", "60"]);
     assert_eq!(
         (status, &line["failures"]["timeout"]),
         (1, &1.into()),

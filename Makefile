@@ -29,13 +29,14 @@ INSTALLED = \
 
 SCRIPTS = .ci/run tests/needs tests/try tests/system/run
 
-.PHONY: help build run check lint install uninstall clean
+.PHONY: help build run check lint bench install uninstall clean
 
 help:
 	@echo 'make run        build, start the daemon on a loopback port, ask it, stop it'
 	@echo 'make build      build both programs for release'
 	@echo 'make check      every test (as root on Debian it installs what they need)'
 	@echo 'make lint       formatting, clippy, shellcheck'
+	@echo 'make bench      measure against the limits and the peers (an hour; FLAGS=--smoke: minutes)'
 	@echo 'make install    install below $$(DESTDIR)$$(PREFIX); PREFIX is $(PREFIX)'
 	@echo 'make uninstall  remove what install has installed'
 	@echo 'make clean      remove what was built'
@@ -49,13 +50,21 @@ run: build
 check:
 	tests/needs
 	$(CARGO) test $(CARGOFLAGS)
+	$(CARGO) test $(CARGOFLAGS) --manifest-path tests/bench/Cargo.toml
+	python3 -B -m unittest discover -s tests/bench -t tests/bench
 	tests/system/run all
 
 lint:
 	tests/needs
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/bench/Cargo.toml
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGOFLAGS) --all-targets --manifest-path tests/bench/Cargo.toml -- -D warnings
 	shellcheck $(SCRIPTS)
+
+# What it needs beyond make check's packages, it names.
+bench: build
+	tests/bench/run $(FLAGS)
 
 # The units name /usr/sbin; elsewhere they are rewritten.
 install:

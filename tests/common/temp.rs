@@ -1,0 +1,52 @@
+//! Folders of a test's own.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A folder that is removed, with all that is in it, when the test is over. Its name is short,
+/// because a UNIX socket's path may have 107 bytes (unix(7)).
+pub(crate) struct TempDir {
+    path: PathBuf,
+}
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ruptimed-test.{}.{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).expect("a folder for the test");
+        TempDir { path }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The same as text, for command lines and scripts.
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.join(name).display().to_string()
+    }
+
+    /// How many entries have a name that begins so.
+    pub(crate) fn entries(&self, prefix: &str) -> usize {
+        std::fs::read_dir(&self.path)
+            .expect("the folder")
+            .filter(|entry| {
+                let name = entry.as_ref().expect("an entry").file_name();
+                name.to_string_lossy().starts_with(prefix)
+            })
+            .count()
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // A test that fails to remove its folder has told enough by whatever else went wrong.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}

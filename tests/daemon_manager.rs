@@ -1,0 +1,273 @@
+//! What the service manager hears (sd_notify(3)), and what it may do: stop the daemon at any
+//! moment without a client losing its answer.
+#![cfg(feature = "daemon")]
+
+mod common;
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use common::daemon::Ruptimed;
+use common::manager::Manager;
+use common::net::{Address, Client};
+use common::process::Process;
+use common::temp::TempDir;
+use common::wait_until;
+use nix::sys::signal::Signal;
+
+const HI: [&str; 2] = ["/bin/echo", "hi"];
+
+fn serve(manager: &Manager, options: &[&str]) -> (Process, Address) {
+    let (listener, address) = Address::any_tcp().listen();
+    let process = Ruptimed::new(options)
+        .command(&HI)
+        .managed_by(manager)
+        .inherit(listener)
+        .start();
+    (process, address)
+}
+
+#[test]
+fn it_is_ready_once_and_says_when_it_stops() {
+    let manager = Manager::new();
+    let (mut process, address) = serve(&manager, &[]);
+    let first = manager.next();
+    assert_eq!(first[0], "READY=1");
+    assert!(first[1].starts_with("STATUS="), "{first:?}");
+    assert_eq!(address.connect().reply(), "hi\n");
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.exit_status(), 0);
+    let rest: Vec<String> = manager.pending().concat();
+    assert_eq!(rest.iter().filter(|line| *line == "STOPPING=1").count(), 1);
+    assert!(!rest.contains(&"READY=1".to_owned()), "{rest:?}");
+}
+
+#[test]
+fn an_idle_exit_is_told_too() {
+    let manager = Manager::new();
+    let (mut process, _) = serve(&manager, &["--idle-timeout", "0.2"]);
+    assert_eq!(process.exit_status(), 0);
+    let heard = manager.pending().concat();
+    assert_eq!(heard.first().map(String::as_str), Some("READY=1"));
+    assert_eq!(heard.last().map(String::as_str), Some("STOPPING=1"));
+}
+
+/// A manager that is not there is one record, and no reason to stop.
+#[test]
+fn a_manager_that_does_not_listen_hurts_nobody() {
+    let manager = Manager::new();
+    let path = manager.path();
+    drop(manager);
+    let (listener, address) = Address::any_tcp().listen();
+    let process = Ruptimed::new([""; 0])
+        .command(&HI)
+        .env("NOTIFY_SOCKET", &path)
+        .inherit(listener)
+        .start();
+    for _ in 0..3 {
+        assert_eq!(address.connect().reply(), "hi\n");
+    }
+    let stderr = process.stderr();
+    assert_eq!(
+        stderr.matches("cannot tell the service manager").count(),
+        1,
+        "{stderr}"
+    );
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+/// The counts of a STATUS= line: answered, failed, running.
+fn counts(status: &str) -> Option<[u64; 3]> {
+    let mut numbers = ["answered ", "failed ", "running "].iter().map(|word| {
+        let (_, rest) = status.split_once(word)?;
+        rest.split(',').next()?.trim().parse().ok()
+    });
+    Some([numbers.next()??, numbers.next()??, numbers.next()??])
+}
+
+#[test]
+fn the_status_counts_at_most_once_a_second() {
+    let manager = Manager::new();
+    let dir = TempDir::new();
+    let (listener, address) = Address::any_tcp().listen();
+    let script = "[ -e $0/fail ] && exit 3; echo hi";
+    let start = Instant::now();
+    let _process = Ruptimed::new([""; 0])
+        .script(script, &dir.path().display().to_string())
+        .managed_by(&manager)
+        .inherit(listener)
+        .start();
+    assert_eq!(manager.next()[0], "READY=1");
+    for _ in 0..10 {
+        assert_eq!(address.connect().reply(), "hi\n");
+    }
+    std::fs::write(dir.join("fail"), "").expect("a file");
+    for _ in 0..3 {
+        assert_eq!(address.connect().reply(), "");
+    }
+    let mut told = 0;
+    manager.wait_for("all the requests in the status", |line| {
+        let counts = line.strip_prefix("STATUS=").and_then(counts);
+        told += u64::from(counts.is_some());
+        counts == Some([10, 3, 0])
+    });
+    // So many messages, a second or more between each two of them.
+    assert!(
+        told <= start.elapsed().as_secs() + 1,
+        "{told} status messages in {:?}",
+        start.elapsed()
+    );
+}
+
+/// The running commands are told while they run.
+#[test]
+fn the_status_tells_of_running_commands() {
+    let manager = Manager::new();
+    let (listener, address) = Address::any_tcp().listen();
+    let _process = Ruptimed::new(["--child-timeout", "3600"])
+        .command(&["/bin/sleep", "600"])
+        .managed_by(&manager)
+        .inherit(listener)
+        .start();
+    let _clients: Vec<Client> = (0..3).map(|_| address.connect()).collect();
+    manager.wait_for("three running commands", |line| {
+        line.strip_prefix("STATUS=").and_then(counts) == Some([0, 0, 3])
+    });
+}
+
+#[test]
+fn the_watchdog_hears_from_it_while_commands_hang() {
+    let manager = Manager::new();
+    let (listener, address) = Address::any_tcp().listen();
+    let _process = Ruptimed::new(["--child-timeout", "3600"])
+        .command(&["/bin/sleep", "600"])
+        .managed_by(&manager)
+        .env("WATCHDOG_USEC", "200000")
+        .change(|launch| launch.prologue("WATCHDOG_PID=$$ && export WATCHDOG_PID"))
+        .inherit(listener)
+        .start();
+    let _client = address.connect();
+    for _ in 0..5 {
+        manager.wait_for("the watchdog's message", |line| line == "WATCHDOG=1");
+    }
+}
+
+/// Neither another process's watchdog, nor none, nor nonsense.
+#[test]
+fn no_watchdog_is_told_that_did_not_ask() {
+    std::thread::scope(|scope| {
+        for (usec, pid) in [
+            ("10000", "1"),
+            ("0", "$$"),
+            ("", "$$"),
+            ("soon", "$$"),
+            ("-1", "$$"),
+        ] {
+            scope.spawn(move || hears_of_no_watchdog(usec, pid));
+        }
+    });
+}
+
+fn hears_of_no_watchdog(usec: &str, pid: &str) {
+    let manager = Manager::new();
+    let (listener, address) = Address::any_tcp().listen();
+    let _process = Ruptimed::new([""; 0])
+        .command(&HI)
+        .managed_by(&manager)
+        .env("WATCHDOG_USEC", usec)
+        .change(|launch| launch.prologue(&format!("export WATCHDOG_PID={pid}")))
+        .inherit(listener)
+        .start();
+    // Two status messages are a second apart: time for a hundred of the watchdog's.
+    for answered in 1..=2 {
+        assert_eq!(address.connect().reply(), "hi\n");
+        manager.wait_for("the status", |line| {
+            assert!(!line.starts_with("WATCHDOG"), "{usec}, {pid}: {line}");
+            line.strip_prefix("STATUS=").and_then(counts) == Some([answered, 0, 0])
+        });
+    }
+}
+
+/// Stops a daemon that has many clients; gives the number that it had answered by then. Its
+/// successor on the same listener has the rest.
+fn stop_under_load(listen_at: &Address, handoff: &str, signal: Signal) -> (usize, usize) {
+    const CLIENTS: usize = 40;
+    let dir = TempDir::new();
+    let (listener, address) = listen_at.listen();
+    let start = |listener: &OwnedFd, name: &str| {
+        Ruptimed::new(["--max-children", "4", "--handoff", handoff])
+            .script("sleep 0.1; echo $0", name)
+            .inherit(listener.try_clone().expect("a copy"))
+            .start()
+    };
+    let clients: Vec<Client> = (0..CLIENTS).map(|_| address.connect()).collect();
+    let mut first = start(&listener, "first");
+    // As soon as one has its answer, others are being served.
+    assert_eq!(clients[0].reply(), "first\n");
+    first.signal(signal);
+    let late: Vec<Client> = (0..5).map(|_| address.connect()).collect();
+    assert_eq!(first.exit_status(), 0, "after {signal}");
+    let _second = start(&listener, "second");
+    let mut by_first = 1;
+    for client in clients[1..].iter().chain(&late) {
+        match client.reply().as_str() {
+            "first\n" => by_first += 1,
+            "second\n" => {}
+            other => panic!("after {signal} with {handoff}: {other:?}"),
+        }
+    }
+    drop(dir);
+    (by_first, CLIENTS + late.len())
+}
+
+#[test]
+fn nobody_loses_an_answer_when_it_is_stopped() {
+    let dir = TempDir::new();
+    let unix = Address::Unix(dir.join("s"));
+    for (address, signal) in [
+        (Address::any_tcp(), Signal::SIGTERM),
+        (unix, Signal::SIGINT),
+    ] {
+        // Those that it had not accepted were left to the next.
+        let (by_first, all) = stop_under_load(&address, "exec", signal);
+        assert!(by_first < all, "{by_first} of {all} by the first");
+    }
+    // Here all who had come are accepted at once, and are answered.
+    let (by_first, all) = stop_under_load(&Address::any_tcp(), "capture", Signal::SIGTERM);
+    assert!(by_first <= all);
+}
+
+/// A command that hangs holds up a stop for its time, and no longer.
+#[test]
+fn a_stop_waits_for_a_hanging_command_within_its_time() {
+    for handoff in ["exec", "capture"] {
+        let (listener, address) = Address::any_tcp().listen();
+        let mut process = Ruptimed::new(["--child-timeout", "1", "--handoff", handoff])
+            .command(&["/bin/sleep", "600"])
+            .inherit(listener)
+            .start();
+        let client = address.connect();
+        wait_until("it runs", || process.children().len() == 1);
+        process.signal(Signal::SIGTERM);
+        let told = "error: /bin/sleep: stopped, as it did not end within 1 s\n";
+        assert_eq!(client.reply(), told);
+        assert_eq!(process.exit_status(), 0);
+    }
+}
+
+/// A second signal changes nothing.
+#[test]
+fn a_second_signal_hurries_nobody() {
+    let (listener, address) = Address::any_tcp().listen();
+    let mut process = Ruptimed::new([""; 0])
+        .command(&["/bin/sh", "-c", "sleep 0.5; echo hi"])
+        .inherit(listener)
+        .start();
+    let client = address.connect();
+    wait_until("it runs", || process.children().len() == 1);
+    process.signal(Signal::SIGTERM);
+    process.signal(Signal::SIGINT);
+    process.signal(Signal::SIGTERM);
+    assert_eq!(client.reply(), "hi\n");
+    assert_eq!(process.exit_status(), 0);
+}

@@ -3,6 +3,7 @@
 #[path = "common/fake.rs"]
 mod fake;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -105,6 +106,80 @@ fn a_low_descriptor_limit_is_lived_with() {
         assert!(ran.status == 0 && ran.err.is_empty(), "{ran:?}");
         assert_eq!(rows(&ran).len(), 464);
     }
+}
+
+#[test]
+fn thousands_of_hosts_are_all_told_in_little_memory() {
+    let up = up_everywhere();
+    // Accepts and says nothing, because nobody accepts: the kernel does.
+    let silent = TcpListener::bind(at("0.0.0.0", 0)).unwrap();
+    let silent = silent.local_addr().unwrap().port();
+    let (_closed, closed) = closed_port("0.0.0.0");
+    let port = |number: usize| match number {
+        n if n % 10 == 3 => closed.port(),
+        n if n % 50 == 7 => silent,
+        _ => up.port(),
+    };
+    let line = |(number, ip): (usize, String)| format!("{ip}:{}\n", port(number));
+    let folder = Folder::new();
+    let file = folder.file(
+        "hosts",
+        addresses(5000).enumerate().map(line).collect::<String>(),
+    );
+    let shell = ["sh", "-c", "ulimit -n 1024; exec \"$@\"", "sh"];
+    let arguments = ["--timeout", "10", "-f", file.to_str().unwrap()];
+    let ran = fake::run(&mut wrapped(&shell, &arguments), b"");
+    assert!(ran.status == 1 && ran.err.is_empty(), "{}", ran.err);
+    let rows = rows(&ran);
+    assert_eq!(rows.len(), 5000);
+    let count = |what: &str| rows.iter().filter(|(_, rest)| rest.contains(what)).count();
+    assert_eq!(
+        (
+            count("refused"),
+            count("no answer within 10 s"),
+            count("up ")
+        ),
+        (500, 100, 4400)
+    );
+    let mut hosts = addresses(5000).enumerate().map(line);
+    assert!(
+        rows.iter()
+            .all(|(host, _)| hosts.next().is_some_and(|line| line.trim_end() == host))
+    );
+    // Of every client of this process so far, and unoptimised.
+    let most = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss();
+    assert!(most < 32 * 1024, "{most} KiB");
+}
+
+#[test]
+fn a_slow_reader_makes_no_host_late() {
+    let up = up_everywhere();
+    let folder = Folder::new();
+    let hosts: String = addresses(1000)
+        .map(|ip| format!("{ip}:{}\n", up.port()))
+        .collect();
+    let file = folder.file("hosts", hosts);
+    // The pipe is full long before the reader begins, and the timeout over.
+    let script = "\"$@\" | { sleep 6; cat; }";
+    let shell = ["sh", "-c", script, "sh"];
+    let arguments = [
+        "-o",
+        "jsonl",
+        "--timeout",
+        "2",
+        "-j",
+        "500",
+        "-f",
+        file.to_str().unwrap(),
+    ];
+    let ran = fake::run(&mut wrapped(&shell, &arguments), b"");
+    let text = ran.text();
+    assert!(
+        text.len() > 1 << 17,
+        "a pipe would hold this: {}",
+        text.len()
+    );
+    assert_eq!(text.matches("\"status\":\"up\"").count(), 1000, "{text}");
 }
 
 #[test]

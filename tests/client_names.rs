@@ -4,7 +4,7 @@
 #[path = "common/fake.rs"]
 mod fake;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use fake::{Fake, Folder, Full, LINE, Ran, at, closed_port, has_ipv6, unshare, wrapped};
@@ -61,6 +61,27 @@ fn an_address_that_hangs_does_not_hide_the_next() {
         });
         let hosts = "127.0.0.2 two.test\n127.0.0.3 two.test\n";
         let host = format!("two.test:{port}");
+        let Some(ran) = with_hosts(hosts, &["--timeout", "50", &host]) else {
+            return;
+        };
+        ran.assert_up(LINE);
+        assert!(ran.took < Duration::from_secs(25), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_silent_datagram_address_does_not_hide_the_next() {
+    for (silent, answering) in [("127.0.0.2", "127.0.0.3"), ("127.0.0.3", "127.0.0.2")] {
+        let silent = Fake::datagram(silent, |_, _, _| {});
+        let port = silent.port();
+        let Ok(socket) = UdpSocket::bind(at(answering, port)) else {
+            continue; // Somebody else's by chance; the other round has another port.
+        };
+        let _up = Fake::datagram_on(socket, |_, socket, from| {
+            let _ = socket.send_to(LINE.as_bytes(), from);
+        });
+        let hosts = "127.0.0.2 two.test\n127.0.0.3 two.test\n";
+        let host = format!("udp:two.test:{port}");
         let Some(ran) = with_hosts(hosts, &["--timeout", "50", &host]) else {
             return;
         };

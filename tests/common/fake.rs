@@ -268,9 +268,15 @@ impl Fake {
     /// answer; it asserts nothing about the client but that its question is one byte.
     pub(crate) fn datagram(
         ip: &str,
+        reply: impl FnMut(usize, &UdpSocket, SocketAddr) + Send + 'static,
+    ) -> Fake {
+        Fake::datagram_on(UdpSocket::bind(at(ip, 0)).expect("bind"), reply)
+    }
+
+    pub(crate) fn datagram_on(
+        socket: UdpSocket,
         mut reply: impl FnMut(usize, &UdpSocket, SocketAddr) + Send + 'static,
     ) -> Fake {
-        let socket = UdpSocket::bind(at(ip, 0)).expect("bind");
         let address = socket.local_addr().ok();
         Fake::start(address, move |stop, asked| {
             let mut question = [0; 16];

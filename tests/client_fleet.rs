@@ -166,7 +166,7 @@ fn a_slow_reader_makes_no_host_late() {
         "-o",
         "jsonl",
         "--timeout",
-        "2",
+        "4",
         "-j",
         "500",
         "-f",

@@ -21,7 +21,7 @@ Examples:
   ruptime -l -r -f hosts.txt        a file of hosts, the least loaded first
   ruptime --discover                whoever answers on the local networks
   ruptime --wait 300 web1           a machine that is rebooting: until it is back
-  ruptime -o json web1 | jq .[0].uptime_seconds
+  ruptime -o json web1 | jq '.[0].uptime_seconds'
   ruptime -w=5 web1 web2            look again every 5 seconds
   ruptime unix:/run/ruptime.sock    this machine, through its UNIX socket
 
@@ -37,8 +37,11 @@ Exit status: 0 when every host answered, 1 when some did not, 2 for a usage erro
     max_term_width = 100
 )]
 pub struct Options {
-    /// NAME, NAME:PORT, [V6]:PORT, an address, udp:… before any of these, or unix:PATH
-    #[arg(value_name = "HOST")]
+    /// The hosts to ask, as [`Target::parse`](super::target::Target::parse) reads them.
+    #[arg(
+        value_name = "HOST",
+        help = "NAME, NAME:PORT, [V6]:PORT, an address, udp:… before any of these, or unix:PATH"
+    )]
     pub hosts: Vec<String>,
 
     /// Use datagrams for every host named without a scheme

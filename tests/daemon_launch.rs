@@ -73,6 +73,21 @@ fn inherited_listeners_of_every_transport_in_one_set() {
     }
 }
 
+/// The client cannot tell the hand-offs apart.
+#[test]
+fn one_run_for_many_over_every_transport() {
+    let dir = TempDir::new();
+    let mut daemon = Ruptimed::new(["--handoff", "capture"]);
+    let mut addresses = Vec::new();
+    for (listener, address) in every_transport(&dir) {
+        daemon = daemon.inherit(listener);
+        addresses.push(address);
+    }
+    let _process = daemon.start();
+    addresses.iter().for_each(exchange);
+    serve_one(&["--handoff", "capture"], Ruptimed::inherit);
+}
+
 /// NonBlocking= of systemd.socket(5) decides how a listener comes, and either is fine.
 #[test]
 fn listeners_may_come_blocking_or_not() {
@@ -130,6 +145,32 @@ fn one_connection_on_standard_input() {
 #[test]
 fn one_connection_passed_by_number() {
     serve_one(&[], Ruptimed::inherit);
+}
+
+/// O_NONBLOCK would be the command's too, and its writes would fail (fcntl(2)).
+#[test]
+fn a_connection_that_comes_non_blocking_gets_everything() {
+    let (far, client) = tcp_pair();
+    let far = std::net::TcpStream::from(far);
+    far.set_nonblocking(true).expect("a flag");
+    let mut process = Ruptimed::new(["--inetd"])
+        .command(&["seq", "1", "500000"])
+        .on_stdio(far)
+        .start();
+    let reply = client.reply();
+    assert_eq!(reply.lines().count(), 500_000);
+    drop(client);
+    assert_eq!(process.exit_status(), 0);
+}
+
+/// The client went away while the daemon was being started for it: no failure of the daemon's.
+#[test]
+fn a_connection_that_is_over_already_is_no_failure() {
+    let (far, client) = tcp_pair();
+    client.reset();
+    let mut process = Ruptimed::new([""; 0]).inherit(far).start();
+    assert_eq!(process.exit_status(), 0);
+    assert_eq!(process.stderr(), "");
 }
 
 /// A listener on standard input: inetd's wait.

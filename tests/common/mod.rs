@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod daemon;
+pub(crate) mod datagrams;
 pub(crate) mod launchers;
 pub(crate) mod manager;
 pub(crate) mod net;

@@ -1,31 +1,48 @@
-# ruptime: build, check, install. `make help` lists the targets.
+# ruptime: build, check, install, package. `make help` lists the targets.
 #
-#   make install DESTDIR= PREFIX=/usr/local
+#   make install DESTDIR= PREFIX=/usr/local PARTS='client daemon'
 #
-# INSTALLED below is the only list of installed files; the packages use it too.
+# INSTALLED_* below are the only lists of installed files; the packages use them too.
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
+MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 PRESETDIR ?= $(PREFIX)/lib/systemd/system-preset
+CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
+FIREWALLDDIR ?= $(PREFIX)/lib/firewalld/services
+UFWDIR ?= /etc/ufw/applications.d
 
 CARGO ?= cargo
 # The packages build with --offline besides.
 CARGOFLAGS ?= --locked
 BUILT = $(or $(CARGO_TARGET_DIR),target)/release
 
+# What is installed, and in which of the packages it is.
+PARTS ?= client daemon
+INSTALLED = $(foreach part,$(PARTS),$(INSTALLED_$(part)))
+
 # MODE:SOURCE:DESTINATION
-INSTALLED = \
+INSTALLED_client = \
 	755:$(BUILT)/ruptime:$(BINDIR)/ruptime \
+	644:packaging/man/ruptime.1:$(MANDIR)/man1/ruptime.1
+
+INSTALLED_daemon = \
 	755:$(BUILT)/ruptimed:$(SBINDIR)/ruptimed \
+	644:packaging/man/ruptimed.8:$(MANDIR)/man8/ruptimed.8 \
+	644:packaging/man/ruptime.socket.8:$(MANDIR)/man8/ruptime.socket.8 \
 	644:systemd/ruptime.socket:$(UNITDIR)/ruptime.socket \
 	644:systemd/ruptime.service:$(UNITDIR)/ruptime.service \
 	644:systemd/ruptime-udp.socket:$(UNITDIR)/ruptime-udp.socket \
 	644:systemd/ruptime-udp.service:$(UNITDIR)/ruptime-udp.service \
 	644:systemd/ruptime-inetd.socket:$(UNITDIR)/ruptime-inetd.socket \
 	644:systemd/ruptime-inetd@.service:$(UNITDIR)/ruptime-inetd@.service \
-	644:systemd/50-ruptime.preset:$(PRESETDIR)/50-ruptime.preset
+	644:systemd/50-ruptime.preset:$(PRESETDIR)/50-ruptime.preset \
+	644:packaging/systemd/ruptime.catalog:$(CATALOGDIR)/ruptime.catalog \
+	644:packaging/firewalld/ruptime.xml:$(FIREWALLDDIR)/ruptime.xml \
+	644:packaging/firewalld/ruptime-udp.xml:$(FIREWALLDDIR)/ruptime-udp.xml \
+	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime
 
 SCRIPTS = .ci/run tests/needs tests/try tests/system/run
 

@@ -1,0 +1,182 @@
+_ruptime_options() {
+    local i cur prev opts cmd
+    COMPREPLY=()
+    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+        cur="$2"
+    else
+        cur="${COMP_WORDS[COMP_CWORD]}"
+    fi
+    prev="$3"
+    cmd=""
+    opts=""
+
+    for i in "${COMP_WORDS[@]:0:COMP_CWORD}"
+    do
+        case "${cmd},${i}" in
+            ",$1")
+                cmd="ruptime"
+                ;;
+            *)
+                ;;
+        esac
+    done
+
+    case "${cmd}" in
+        ruptime)
+            opts="-p -4 -6 -f -o -l -t -u -r -j -w -h -V --udp --port --timeout --wait --hosts-file --discover --output --reverse --jobs --watch --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --wait)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --hosts-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text table json jsonl openmetrics" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text table json jsonl openmetrics" -- "${cur}"))
+                    return 0
+                    ;;
+                --jobs)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -j)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --watch)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -w)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+    esac
+}
+
+# The hosts of the files that -f names, else of the default file: see ruptime(1). Only words that
+# a host may be made of, so that nothing in a file is ever run or expanded.
+_ruptime_hosts() {
+    local file line index
+    local -a files=()
+    for ((index = 1; index < COMP_CWORD; index++)); do
+        case ${COMP_WORDS[index]} in
+            -f | --hosts-file)
+                file=${COMP_WORDS[index + 1]}
+                # --hosts-file=FILE comes as three words.
+                [[ $file == = ]] && file=${COMP_WORDS[index + 2]}
+                files+=("${file/#\~\//$HOME/}")
+                ;;
+        esac
+    done
+    if ((${#files[@]} == 0)); then
+        for file in "${XDG_CONFIG_HOME:-$HOME/.config}/ruptime/hosts" /etc/ruptime/hosts; do
+            [[ -f $file ]] && files=("$file") && break
+        done
+    fi
+    for file in "${files[@]}"; do
+        [[ -f $file && -r $file ]] || continue
+        while IFS= read -r line || [[ -n $line ]]; do
+            line=${line%%[[:blank:]]#*}
+            line=${line//[[:space:]]/}
+            [[ $line =~ ^[][A-Za-z0-9._:%/@-]+$ ]] && printf '%s\n' "$line"
+        done <"$file"
+    done
+}
+
+_ruptime() {
+    local before=${COMP_LINE:0:COMP_POINT} previous=${COMP_WORDS[COMP_CWORD - 1]} host word
+    # Bash splits words at colons and equals signs; a HOST has colons.
+    word=${before##*[[:blank:]]}
+    if [[ $previous == = ]]; then
+        previous=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    case $previous in
+        -p | --port | --timeout | --wait | -f | --hosts-file | -o | --output | -j | --jobs | --color)
+            local -a COMP_WORDS=(ruptime "$previous" "${2#=}")
+            local COMP_CWORD=2
+            _ruptime_options ruptime "${2#=}" "$previous"
+            return
+            ;;
+    esac
+    if [[ $word == -* ]]; then
+        _ruptime_options "${COMP_WORDS[0]}" "$2" "$3"
+        return
+    fi
+    COMPREPLY=()
+    while IFS= read -r host; do
+        [[ $host == "$word"* ]] && COMPREPLY+=("$host")
+    done < <(_ruptime_hosts | sort -u)
+    # Readline replaces what stands behind the last colon only.
+    if [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        COMPREPLY=("${COMPREPLY[@]#"${word%:*}:"}")
+    fi
+    # Only unix:PATH is the name of a file.
+    if [[ $word == unix:* && ${#COMPREPLY[@]} -eq 0 ]]; then
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "${word#unix:}")
+    fi
+}
+
+complete -o nosort -F _ruptime ruptime

@@ -1,0 +1,54 @@
+complete -c ruptime -s p -l port -d 'Ask this port: a number or a service name [default: ruptime, else 10513]' -r -f
+complete -c ruptime -l timeout -d 'Time for one host, from the first look-up to the last byte; fractions allowed' -r -f
+complete -c ruptime -l wait -d 'Keep trying a host that does not answer for so long, pausing 1, 2, 4… seconds' -r -f
+complete -c ruptime -s f -l hosts-file -d 'Read hosts from FILE, one a line, # comments; - is standard input' -r -F
+complete -c ruptime -s o -l output -d 'How to print [default: text for one host, table for more]' -r -f -a "text\t'The reply as it came'
+table\t'A line for each host, as BSD\'s ruptime has it'
+json\t'One array'
+jsonl\t'One object a line, as each host answers'
+openmetrics\t'One scrape\'s worth of metrics'"
+complete -c ruptime -s j -l jobs -d 'Ask so many hosts at once [default: what the descriptor limit allows, at most 4096]' -r -f
+complete -c ruptime -s w -l watch -d 'Ask again every SECONDS, redrawing in place on a terminal' -r -f
+complete -c ruptime -l color -d 'Colour the table' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Even into a pipe or a file'
+never\t'Not at all'"
+complete -c ruptime -l udp -d 'Use datagrams for every host named without a scheme'
+complete -c ruptime -s 4 -d 'Use IPv4 only'
+complete -c ruptime -s 6 -d 'Use IPv6 only'
+complete -c ruptime -l discover -d 'Ask the local networks by broadcast and multicast and list whoever answers'
+complete -c ruptime -s l -d 'Sort by load, the highest first'
+complete -c ruptime -s t -d 'Sort by uptime, the longest first'
+complete -c ruptime -s u -d 'Sort by the number of users, the most first'
+complete -c ruptime -s r -l reverse -d 'Reverse the order'
+complete -c ruptime -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ruptime -s V -l version -d 'Print version'
+
+# The hosts of the files that -f names, else of the default file: see ruptime(1).
+function __ruptime_hosts
+    set -l files
+    set -l words (commandline -opc)
+    for index in (seq 2 (count $words))
+        switch $words[$index]
+            case -f --hosts-file
+                set -a files $words[(math $index + 1)]
+            case '--hosts-file=*'
+                set -a files (string replace -- '--hosts-file=' '' $words[$index])
+        end
+    end
+    if not set -q files[1]
+        set -l config $XDG_CONFIG_HOME
+        test -n "$config"; or set config $HOME/.config
+        for file in $config/ruptime/hosts /etc/ruptime/hosts
+            if test -f $file
+                set files $file
+                break
+            end
+        end
+    end
+    for file in $files
+        test -f $file -a -r $file; or continue
+        string replace -r -- '(^|[[:blank:]])#.*' '' <$file | string trim | string match -r '^[][A-Za-z0-9._:%/@-]+$'
+    end
+end
+
+complete -c ruptime -f -a '(__ruptime_hosts)'

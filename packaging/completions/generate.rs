@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Each file's name and contents.
-pub fn files() -> Vec<(&'static str, String)> {
+pub(crate) fn files() -> Vec<(&'static str, String)> {
     vec![
         ("ruptime.bash", bash()),
         ("_ruptime", zsh()),
@@ -76,6 +76,8 @@ fn bash() -> String {
 fn zsh() -> String {
     let text = written(Shell::Zsh, client(), "ruptime");
     let text = replaced(&text, ":_hosts", ":_ruptime_hosts");
+    // With two colons the function would see the hosts alone, and no -f (zshcompsys(1)).
+    let text = replaced(&text, "'*::hosts", "'*:hosts");
     let (head, rest) = text
         .split_once("\nautoload")
         .expect("the line that loads what it uses");

@@ -1,4 +1,5 @@
 //! A terminal of the test's own, in a tmux server of its own: what a user would see.
+#![allow(dead_code)] // Every test file uses a part.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;

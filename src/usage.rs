@@ -1,5 +1,6 @@
 //! What clap has to say about a command line → one line on standard error, and an exit status.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -13,7 +14,9 @@ pub(crate) fn report(program: &str, error: &clap::Error) -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         },
         _ => {
-            eprintln!(
+            // A dead standard error changes nothing about the status.
+            let _ = writeln!(
+                std::io::stderr(),
                 "{program}: {}; see {program} --help",
                 one_line(&error.to_string())
             );

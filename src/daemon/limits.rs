@@ -1,9 +1,10 @@
 //! Who may ask, and how often at once: peers come in, verdicts go out. Pure bookkeeping.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::peer::{Peer, Source};
 
@@ -16,7 +17,7 @@ impl Allow {
     pub(crate) fn new(networks: Vec<IpNet>) -> Self {
         // A host's address with a prefix, 192.0.2.7/24, means its network.
         Allow {
-            networks: networks.iter().map(IpNet::trunc).collect(),
+            networks: networks.iter().map(canonical).collect(),
         }
     }
 
@@ -38,6 +39,20 @@ impl Allow {
             }
             Peer::Vsock { .. } | Peer::Gone => false,
         }
+    }
+}
+
+/// The network itself; one of IPv4 addresses mapped into IPv6 as one of IPv4, as its peers are told.
+fn canonical(network: &IpNet) -> IpNet {
+    let network = network.trunc();
+    match (
+        network.addr().to_canonical(),
+        network.prefix_len().checked_sub(96),
+    ) {
+        (IpAddr::V4(v4), Some(prefix)) if network.addr().is_ipv6() => {
+            Ipv4Net::new(v4, prefix).map_or(network, IpNet::V4)
+        }
+        _ => network,
     }
 }
 
@@ -138,6 +153,12 @@ mod tests {
         ] {
             assert_eq!(allow.admits(&who), admitted, "{who}");
         }
+    }
+
+    #[test]
+    fn a_mapped_network_is_one_of_ipv4() {
+        let allow = allow(&["::ffff:192.0.2.0/120"]);
+        assert!(allow.admits(&peer("192.0.2.9:1")) && !allow.admits(&peer("192.0.3.9:1")));
     }
 
     #[test]

@@ -10,13 +10,15 @@
 //! whose reply did not fit, are watched by epoll until their time is over.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+
+use super::peer::has_gone;
 
 /// From the half-close to the first look.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
@@ -226,7 +228,10 @@ impl Lingering {
     fn drain(&mut self, buffer: &mut [u8]) -> Next {
         while self.drained < DRAIN {
             match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => return Next::Close,
+                // On a seqpacket socket 0 is also an empty message. Both ends have stopped sending
+                // at the real end, and then poll says so.
+                Ok(0) if has_gone(self.fd.as_fd()) => return Next::Close,
+                Ok(0) => self.drained += 1,
                 Ok(bytes) => self.drained += bytes,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Next::Drain,

@@ -6,14 +6,13 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
-    listen, setsockopt, socket, sockopt,
+    connect, listen, setsockopt, socket, sockopt,
 };
 
 use super::sockets::{Socket, Sockets, classify};
@@ -270,13 +269,19 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     if !meta.file_type().is_socket() {
         return Err("it exists and is not a socket; it is left as it is".to_owned());
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)
-                .map_err(|error| format!("cannot remove the stale socket: {error}"))
-        }
+    match try_connect(path) {
+        Err(Errno::ECONNREFUSED) => std::fs::remove_file(path)
+            .map_err(|error| format!("cannot remove the stale socket: {error}")),
+        // EAGAIN: its backlog is full. EPROTOTYPE: it is of another type. Somebody is there.
         _ => Err("it is in use by another process".to_owned()),
     }
+}
+
+/// Connects without waiting for room in the backlog.
+fn try_connect(path: &Path) -> nix::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(probe.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
 /// The address a socket is bound to, for the record that says where to ask.

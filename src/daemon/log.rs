@@ -6,21 +6,25 @@
 //! whoever reads it can sort them, and without on a terminal, a pipe or a file.
 //!
 //! A request that went well is `info`, so that a busy daemon writes nothing per request at the
-//! default level; a failure that may repeat with every request goes through a [`Latch`].
+//! default level; a failure that may repeat with every request goes through a [`Latch`]. A record
+//! that nobody takes is lost, and counted, rather than waited for.
 
+use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use libsystemd::logging::{Priority, connected_to_journal, journal_send};
+use libsystemd::logging::{Priority, SD_JOURNAL_SOCK_PATH, connected_to_journal, journal_send};
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::Pid;
 
 use super::child::Ending;
+use super::queue::{takes_a_datagram, takes_a_line};
 
 /// The least severe records to write, as in syslog(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -82,7 +86,7 @@ pub(crate) fn init(level: Level, stderr_is_connection: bool) {
     let sink = if connected_to_journal() {
         Sink::Journal
     } else if stderr_is_connection {
-        match std::fs::exists(libsystemd::logging::SD_JOURNAL_SOCK_PATH) {
+        match std::fs::exists(SD_JOURNAL_SOCK_PATH) {
             Ok(true) => Sink::Journal,
             _ => Sink::Nowhere,
         }
@@ -118,41 +122,65 @@ pub(crate) fn enabled(level: Level) -> bool {
 
 type Field<'a> = (&'static str, &'a dyn fmt::Display);
 
+/// Records that nobody took.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
 fn write(level: Level, fields: &[Field<'_>], message: fmt::Arguments<'_>) {
     let Some(log) = LOG.get().filter(|log| level <= log.level) else {
         return;
     };
+    if !emit(log, level, fields, message) {
+        LOST.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    let lost = LOST.swap(0, Ordering::Relaxed);
+    if lost > 0
+        && !emit(
+            log,
+            Level::Warning,
+            &[],
+            format_args!("{lost} records were lost: nobody took them"),
+        )
+    {
+        LOST.fetch_add(lost, Ordering::Relaxed);
+    }
+}
+
+/// Writes one record; false where whoever should take it does not, and it would have to wait.
+fn emit(log: &Log, level: Level, fields: &[Field<'_>], message: fmt::Arguments<'_>) -> bool {
     match log.sink {
-        Sink::Nowhere => {}
+        Sink::Nowhere => true,
         Sink::Stderr { priorities } => to_stderr(level, priorities, message),
         Sink::Journal => {
+            if !takes_a_datagram(OsStr::new(SD_JOURNAL_SOCK_PATH)) {
+                return false;
+            }
             let fields = fields
                 .iter()
                 .map(|(name, value)| (*name, value.to_string()));
             let identifier = std::iter::once(("SYSLOG_IDENTIFIER", "ruptimed".to_owned()));
-            if journal_send(
+            // journald is being restarted, or the sandbox hides its socket: standard error is
+            // still its stream, and reads priorities.
+            journal_send(
                 level.priority(),
                 &message.to_string(),
                 identifier.chain(fields),
             )
-            .is_err()
-            {
-                // journald is being restarted, or the sandbox hides its socket; standard error
-                // is still its stream, and reads priorities.
-                to_stderr(level, true, message);
-            }
+            .is_ok()
+                || to_stderr(level, true, message)
         }
     }
 }
 
-fn to_stderr(level: Level, priorities: bool, message: fmt::Arguments<'_>) {
+fn to_stderr(level: Level, priorities: bool, message: fmt::Arguments<'_>) -> bool {
     let mut line = String::with_capacity(128);
     if priorities {
         let _ = write!(line, "<{}>", u8::from(level.priority()));
     }
     let _ = writeln!(line, "ruptimed: {message}");
-    // Nowhere is left to tell of a failure here, and a client must not suffer from it.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    let mut stderr = std::io::stderr();
+    // A write that fails has nowhere left to tell of it, and a client must not suffer from it.
+    takes_a_line(stderr.as_fd()) && stderr.write_all(line.as_bytes()).is_ok()
 }
 
 /// A fault that comes and goes is told no more often than this.

@@ -15,6 +15,7 @@ mod log;
 mod notify;
 mod options;
 mod peer;
+mod queue;
 mod ratelimit;
 mod serve;
 mod sockets;

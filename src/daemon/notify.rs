@@ -3,11 +3,13 @@
 //! Without `$NOTIFY_SOCKET` every message goes nowhere, and that is fine. A message that cannot
 //! be sent is a record and never a reason to stop.
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
 use super::log::{self, Latch};
+use super::queue::takes_a_datagram;
 
 /// STATUS= is sent no more often than this.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,8 +34,8 @@ pub(crate) struct Notify {
     next_watchdog: Option<Instant>,
     told: Counts,
     next_status: Instant,
-    /// There is somebody to tell.
-    listening: bool,
+    /// Whom to tell, if anybody.
+    manager: Option<OsString>,
     fault: Latch,
 }
 
@@ -49,12 +51,13 @@ impl Notify {
             next_watchdog: watchdog.map(|interval| now + interval),
             told: Counts::default(),
             next_status: now,
-            listening: std::env::var_os("NOTIFY_SOCKET").is_some(),
+            manager: std::env::var_os("NOTIFY_SOCKET"),
             fault: Latch::default(),
         }
     }
 
-    /// Every socket is classified, and the loop is about to turn.
+    /// Every socket is classified, and the loop is about to turn. The one message that is worth
+    /// waiting for: without it the daemon would be taken for one that has not started.
     pub(crate) fn ready(&mut self) {
         self.send(&[
             NotifyState::Ready,
@@ -64,12 +67,12 @@ impl Notify {
 
     /// No more requests are taken.
     pub(crate) fn stopping(&mut self) {
-        self.send(&[NotifyState::Stopping]);
+        self.offer(&[NotifyState::Stopping]);
     }
 
     /// When [`Self::tick`] has something to send.
     pub(crate) fn next_deadline(&self, counts: Counts) -> Option<Instant> {
-        let status = (self.listening && counts != self.told).then_some(self.next_status);
+        let status = (self.manager.is_some() && counts != self.told).then_some(self.next_status);
         status.into_iter().chain(self.next_watchdog).min()
     }
 
@@ -79,10 +82,10 @@ impl Notify {
         if let (Some(interval), Some(at)) = (self.watchdog, self.next_watchdog) {
             if at <= now {
                 self.next_watchdog = Some(now + interval);
-                self.send(&[NotifyState::Watchdog]);
+                self.offer(&[NotifyState::Watchdog]);
             }
         }
-        if self.listening && counts != self.told && self.next_status <= now {
+        if self.manager.is_some() && counts != self.told && self.next_status <= now {
             self.next_status = now + STATUS_INTERVAL;
             self.told = counts;
             let Counts {
@@ -91,7 +94,14 @@ impl Notify {
                 running,
             } = counts;
             let status = format!("answered {answered}, failed {failed}, running {running}");
-            self.send(&[NotifyState::Status(&status)]);
+            self.offer(&[NotifyState::Status(&status)]);
+        }
+    }
+
+    /// Sends what can be done without, unless the manager's queue is full.
+    fn offer(&mut self, state: &[NotifyState<'_>]) {
+        if self.manager.as_deref().is_some_and(takes_a_datagram) {
+            self.send(state);
         }
     }
 

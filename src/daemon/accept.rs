@@ -95,25 +95,29 @@ impl Listener {
     }
 
     /// Polls the listener if there is room for a connection and no pause is on, else leaves it.
-    ///
-    /// # Errors
-    /// Those of epoll_ctl(2): ENOMEM, ENOSPC.
-    pub(crate) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) -> nix::Result<()> {
+    pub(crate) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) {
         // Asked first: it also forgets a pause that is over, which the loop would wake up for.
         let paused = self.backoff.is_paused(now);
         let wanted = room && !self.lost && !paused;
-        if wanted != self.armed {
-            if wanted {
-                epoll.add(
-                    &self.socket.fd,
-                    EpollEvent::new(EpollFlags::EPOLLIN, self.token),
-                )?;
-            } else {
-                epoll.delete(&self.socket.fd)?;
-            }
-            self.armed = wanted;
+        if wanted == self.armed {
+            return;
         }
-        Ok(())
+        let result = if wanted {
+            epoll.add(
+                &self.socket.fd,
+                EpollEvent::new(EpollFlags::EPOLLIN, self.token),
+            )
+        } else {
+            epoll.delete(&self.socket.fd)
+        };
+        match result {
+            Ok(()) => self.armed = wanted,
+            // ENOMEM, ENOSPC (max_user_watches): it may pass.
+            Err(errno) => {
+                log::accept_failed(&mut self.backoff.fault, &self.socket, errno);
+                self.backoff.pause(now);
+            }
+        }
     }
 
     /// Takes one connection out of the backlog.
@@ -183,14 +187,14 @@ mod tests {
         let _client = TcpStream::connect(address).expect("a connection");
         let mut events = [EpollEvent::empty(); 4];
 
-        listener.arm(&epoll, false, now).expect("armed");
+        listener.arm(&epoll, false, now);
         assert_eq!(epoll.wait(&mut events, 0u8), Ok(0));
-        listener.arm(&epoll, true, now).expect("armed");
+        listener.arm(&epoll, true, now);
         assert_eq!(epoll.wait(&mut events, 1000u16), Ok(1));
         assert_eq!(events[0].data(), 7);
         assert!(matches!(listener.accept(now), Accepted::Connection(_)));
         assert!(matches!(listener.accept(now), Accepted::Nothing));
-        listener.arm(&epoll, false, now).expect("armed");
+        listener.arm(&epoll, false, now);
         let _client = TcpStream::connect(address).expect("a connection");
         assert_eq!(epoll.wait(&mut events, 0u8), Ok(0));
     }

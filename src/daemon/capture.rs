@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, pipe2, read};
 
 use super::child::Command;
@@ -31,7 +32,8 @@ pub(crate) struct Capture<W> {
     /// When the oldest of those who wait has waited long enough.
     gather_until: Option<Instant>,
     max_age: Duration,
-    kept: Option<(Instant, Rc<[u8]>)>,
+    /// The last answer, and when its run was started, on [`uptime`]'s clock.
+    kept: Option<(Duration, Rc<[u8]>)>,
     token: u64,
     /// Reused from run to run.
     buffer: Vec<u8>,
@@ -42,7 +44,15 @@ struct Run<W> {
     pipe: OwnedFd,
     output: Vec<u8>,
     clients: Vec<W>,
-    started: Instant,
+    started: Option<Duration>,
+}
+
+/// The time since the machine was started, the time it was suspended included: an answer ages while
+/// the machine sleeps, and CLOCK_MONOTONIC does not (clock_gettime(2)).
+fn uptime() -> Option<Duration> {
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .ok()
+        .map(Duration::from)
 }
 
 /// What reading the command's output came to.
@@ -90,9 +100,9 @@ impl<W> Capture<W> {
     }
 
     /// An answer that is young enough to be given without a run.
-    pub(crate) fn kept_answer(&self, now: Instant) -> Option<Rc<[u8]>> {
+    pub(crate) fn kept_answer(&self) -> Option<Rc<[u8]>> {
         let (started, answer) = self.kept.as_ref()?;
-        (now.saturating_duration_since(*started) <= self.max_age).then(|| answer.clone())
+        (uptime()?.saturating_sub(*started) <= self.max_age).then(|| answer.clone())
     }
 
     /// Has a client wait for the next run.
@@ -128,12 +138,7 @@ impl<W> Capture<W> {
     /// # Errors
     /// Those of pipe2(2), fcntl(2), epoll_ctl(2) and posix_spawn(3), with the call's name for the
     /// first three; nobody has been answered then, and [`Self::give_up`] has them.
-    pub(crate) fn start(
-        &mut self,
-        epoll: &Epoll,
-        command: &mut Command,
-        now: Instant,
-    ) -> Result<Pid, Errno> {
+    pub(crate) fn start(&mut self, epoll: &Epoll, command: &mut Command) -> Result<Pid, Errno> {
         let (pipe, output) = pipe2(OFlag::O_CLOEXEC)?;
         // Only our end: each end of a pipe is an open file description of its own.
         set_nonblocking(pipe.as_fd(), true)?;
@@ -141,6 +146,11 @@ impl<W> Capture<W> {
             &pipe,
             EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, self.token),
         )?;
+        let started = if self.max_age.is_zero() {
+            None
+        } else {
+            uptime()
+        };
         let pid = command.spawn(output.as_fd()).inspect_err(|_| {
             // Dropping both ends does it too; this is for the rule that nothing registered is closed.
             let _ = epoll.delete(&pipe);
@@ -151,7 +161,7 @@ impl<W> Capture<W> {
             pipe,
             output: std::mem::take(&mut self.buffer),
             clients: std::mem::take(&mut self.waiting),
-            started: now,
+            started,
         });
         Ok(pid)
     }
@@ -201,9 +211,7 @@ impl<W> Capture<W> {
             error()
         } else {
             let answer: Rc<[u8]> = run.output.as_slice().into();
-            if !self.max_age.is_zero() {
-                self.kept = Some((run.started, answer.clone()));
-            }
+            self.kept = run.started.map(|started| (started, answer.clone()));
             answer
         };
         run.output.clear();
@@ -284,7 +292,7 @@ mod tests {
         capture.wait(1, now);
         capture.wait(2, now);
         assert!(capture.is_due(now));
-        let pid = capture.start(&epoll, &mut command, now).expect("a run");
+        let pid = capture.start(&epoll, &mut command).expect("a run");
         capture.wait(3, now);
         assert!(
             !capture.is_due(now + Duration::from_secs(9)),
@@ -326,7 +334,7 @@ mod tests {
         let (epoll, mut capture, mut command) = world("exec cat /dev/zero");
         let now = Instant::now();
         capture.wait(1, now);
-        let pid = capture.start(&epoll, &mut command, now).expect("a run");
+        let pid = capture.start(&epoll, &mut command).expect("a run");
         assert_eq!(run_to_end(&epoll, &mut capture), Progress::Cut(pid));
         let answered = capture.finish(&epoll, now, nothing).expect("an answer");
         assert_eq!(answered.answer.len(), LONGEST_ANSWER);
@@ -339,31 +347,26 @@ mod tests {
         capture.max_age = Duration::from_secs(60);
         let now = Instant::now();
         capture.wait(1, now);
-        let pid = capture.start(&epoll, &mut command, now).expect("a run");
+        let pid = capture.start(&epoll, &mut command).expect("a run");
         assert_eq!(run_to_end(&epoll, &mut capture), Progress::Silent);
         let answered = capture.finish(&epoll, now, nothing).expect("an answer");
         assert_eq!(&*answered.answer, b"error\n");
-        assert!(capture.kept_answer(now).is_none());
+        assert!(capture.kept_answer().is_none());
         waitpid(pid, None).expect("reaped");
     }
 
     #[test]
     fn an_answer_is_kept_for_its_age_counted_from_the_start_of_its_run() {
         let (epoll, mut capture, mut command) = world("echo up");
-        capture.max_age = Duration::from_secs(1);
+        capture.max_age = Duration::from_secs(3600);
         let now = Instant::now();
         capture.wait(1, now);
-        let pid = capture.start(&epoll, &mut command, now).expect("a run");
+        let pid = capture.start(&epoll, &mut command).expect("a run");
         run_to_end(&epoll, &mut capture);
-        capture
-            .finish(&epoll, now + Duration::from_millis(900), nothing)
-            .expect("an answer");
-        assert!(capture.kept_answer(now + Duration::from_secs(1)).is_some());
-        assert!(
-            capture
-                .kept_answer(now + Duration::from_millis(1001))
-                .is_none()
-        );
+        capture.finish(&epoll, now, nothing).expect("an answer");
+        assert!(capture.kept_answer().is_some());
+        capture.max_age = Duration::from_nanos(1);
+        assert!(capture.kept_answer().is_none());
         waitpid(pid, None).expect("reaped");
     }
 
@@ -372,10 +375,10 @@ mod tests {
         let (epoll, mut capture, mut command) = world("echo up");
         let now = Instant::now();
         capture.wait(1, now);
-        let pid = capture.start(&epoll, &mut command, now).expect("a run");
+        let pid = capture.start(&epoll, &mut command).expect("a run");
         run_to_end(&epoll, &mut capture);
         capture.finish(&epoll, now, nothing).expect("an answer");
-        assert!(capture.kept_answer(now).is_none());
+        assert!(capture.kept_answer().is_none());
         waitpid(pid, None).expect("reaped");
     }
 }

@@ -10,13 +10,12 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
-use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::libc::{in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, cmsg_space,
-    recvmsg, sendmsg, setsockopt, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg,
+    sendmsg, setsockopt, sockopt,
 };
 
 use super::peer::Peer;
@@ -24,6 +23,12 @@ use super::sockets::Socket;
 
 /// The longest payload of a UDP datagram over IPv4 (RFC 768 within RFC 791), in bytes.
 const LONGEST: usize = 65_507;
+
+/// The ports below are for services (RFC 6335, 6).
+const RESERVED: u16 = 1024;
+
+/// Room for the control messages that a socket may have been set to give, in bytes.
+const CONTROL: usize = 256;
 
 /// A datagram socket, ready to receive with where each datagram was sent to.
 #[derive(Debug)]
@@ -109,13 +114,14 @@ impl DatagramSocket {
         }
     }
 
-    /// True where this request must not be answered: it comes from port 0, which nobody can
-    /// have, or from a port where a daemon like this one answers. Two of them would answer each
-    /// other's answers for ever.
+    /// True where this request must not be answered: it comes from a port where a daemon like this
+    /// one answers, or from a reserved port, where no client is but many a service that would
+    /// answer our answer (echo, chargen, a name server). Two that answer each other never end
+    /// (CERT CA-1996-01).
     pub(crate) fn is_from_a_server(&self, peer: &Peer) -> bool {
         match (self, peer) {
             (DatagramSocket::Inet { port, .. }, Peer::Inet(from)) => {
-                from.port() == 0 || from.port() == *port || from.port() == crate::PORT
+                from.port() < RESERVED || from.port() == *port || from.port() == crate::PORT
             }
             _ => false,
         }
@@ -193,7 +199,7 @@ fn errno_of(error: &std::io::Error) -> Errno {
 fn receive_inet(fd: BorrowedFd<'_>) -> nix::Result<Request> {
     let mut content = [0];
     let mut iov = [IoSliceMut::new(&mut content)];
-    let mut space = [0; cmsg_space::<in_pktinfo>() + cmsg_space::<in6_pktinfo>()];
+    let mut space = [0; CONTROL];
     let message = recvmsg::<SockaddrStorage>(
         fd.as_raw_fd(),
         &mut iov,
@@ -201,7 +207,8 @@ fn receive_inet(fd: BorrowedFd<'_>) -> nix::Result<Request> {
         MsgFlags::MSG_DONTWAIT,
     )?;
     let mut to = To::Any;
-    for control in message.cmsgs()? {
+    // A list that was cut tells nothing; then the kernel chooses the source.
+    for control in message.cmsgs().into_iter().flatten() {
         match control {
             ControlMessageOwned::Ipv4PacketInfo(info) => to = To::V4(info),
             // For a datagram of IPv4 both come; the other one has the address to answer from.
@@ -264,9 +271,6 @@ fn source_v6(info: in6_pktinfo) -> in6_pktinfo {
         ipi6_ifindex: interface,
     }
 }
-
-/// Replies that found the socket's buffer full, in their order.
-pub(crate) type Outbox = std::collections::VecDeque<(Request, Rc<[u8]>)>;
 
 #[cfg(test)]
 mod tests {
@@ -334,6 +338,8 @@ mod tests {
         let (socket, address) = serving("127.0.0.1:0");
         for (port, refused) in [
             (0, true),
+            (53, true),
+            (1023, true),
             (crate::PORT, true),
             (address.port(), true),
             (4000, false),

@@ -15,7 +15,7 @@ use nix::sys::socket::{
     connect, listen, setsockopt, socket, sockopt,
 };
 
-use super::sockets::{Socket, Sockets, classify};
+use super::sockets::{Kind, Socket, Sockets, classify};
 
 /// What `--listen` takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,18 +284,22 @@ fn try_connect(path: &Path) -> nix::Result<()> {
     connect(probe.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
-/// The address a socket is bound to, for the record that says where to ask.
+/// The address a socket is bound to, as `--listen` takes it, for the record that says where to ask.
 pub(crate) fn local_address(socket: &Socket) -> String {
-    match nix::sys::socket::getsockname::<SockaddrStorage>(socket.fd.as_raw_fd()) {
-        Ok(address) if address.family().is_some() => super::sockets::address_text(&address),
-        _ => socket.to_string(),
+    let address = match nix::sys::socket::getsockname::<SockaddrStorage>(socket.fd.as_raw_fd()) {
+        Ok(address) => super::sockets::address_text(&address),
+        Err(_) => return socket.to_string(),
+    };
+    match (socket.family, socket.kind) {
+        (AddressFamily::Unix, _) => format!("unix:{address}"),
+        (_, Kind::Datagram) => format!("udp:{address}"),
+        _ => address,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::sockets::Kind;
 
     fn parsed(text: &str) -> Result<ListenAddr, String> {
         text.parse()

@@ -387,6 +387,15 @@ pub(crate) fn listener_lost(listener: &dyn fmt::Display, errno: Errno) {
     );
 }
 
+/// The client went away before anything was done for it.
+pub(crate) fn gone_at_once(peer: &dyn fmt::Display) {
+    write(
+        Level::Debug,
+        &[("RUPTIME_PEER", peer)],
+        format_args!("{peer} went away before it was served"),
+    );
+}
+
 /// The client went away before it had its answer, and the command could not write on.
 pub(crate) fn client_gone(peer: &dyn fmt::Display, pid: Pid, ending: Ending) {
     let fields: [Field<'_>; 2] = [("RUPTIME_PEER", peer), ("RUPTIME_COMMAND_PID", &pid)];
@@ -418,11 +427,36 @@ pub(crate) fn receive_recovered(latch: &mut Latch, socket: &dyn fmt::Display) {
     }
 }
 
-pub(crate) fn reply_lost(peer: &dyn fmt::Display, errno: Errno) {
+/// A reply could not be sent. What is wrong with one client is `debug`; what is wrong here (a full
+/// queue, no memory, a firewall's rule, no network) is told once.
+pub(crate) fn reply_lost(
+    latch: &mut Latch,
+    socket: &dyn fmt::Display,
+    peer: &dyn fmt::Display,
+    errno: Errno,
+) {
+    let ours = [
+        Errno::EAGAIN,
+        Errno::ENOBUFS,
+        Errno::ENOMEM,
+        Errno::EPERM,
+        Errno::ENETDOWN,
+    ]
+    .contains(&errno);
+    let level = if ours {
+        latch.level(Level::Warning)
+    } else {
+        Level::Debug
+    };
+    let fields: [Field<'_>; 3] = [
+        ("RUPTIME_LISTENER", socket),
+        ("RUPTIME_PEER", peer),
+        ("ERRNO", &(errno as i32)),
+    ];
     write(
-        Level::Debug,
-        &[("RUPTIME_PEER", peer)],
-        format_args!("no reply to {peer}: {}", errno.desc()),
+        level,
+        &fields,
+        format_args!("no reply from {socket} to {peer}: {}", errno.desc()),
     );
 }
 

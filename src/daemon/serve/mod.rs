@@ -4,6 +4,7 @@
 //! goes on (connections being ended), and takes new connections last and only while there is
 //! room, so that the kernel's backlog holds the others back and no client can crowd out another.
 
+mod datagrams;
 mod shared;
 mod streams;
 
@@ -15,7 +16,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use self::shared::{Datagrams, Waiter};
+use self::datagrams::Datagrams;
+use self::shared::Waiter;
 use self::streams::Connection;
 use super::accept::Listener;
 use super::backoff::Backoff;
@@ -176,15 +178,11 @@ impl Server {
             }
             let room = self.make_room();
             for listener in &mut self.listeners {
-                listener
-                    .arm(&self.epoll, room, now)
-                    .map_err(failed("epoll_ctl"))?;
+                listener.arm(&self.epoll, room, now);
             }
             let room = self.has_room_for_datagrams();
             for datagrams in &mut self.datagrams {
-                datagrams
-                    .arm(&self.epoll, room, now)
-                    .map_err(failed("epoll_ctl"))?;
+                datagrams.arm(&self.epoll, room, now);
             }
             let count = self.wait(&mut events, now)?;
             self.handle(&events[..count], &mut ready);
@@ -279,9 +277,6 @@ impl Server {
         if !self.stopping {
             self.stopping = true;
             self.notify.stopping();
-            // What their sockets do not take now would be waited for without a bound.
-            self.datagrams.iter_mut().for_each(Datagrams::flush);
-            self.datagrams.iter_mut().for_each(Datagrams::abandon);
         }
     }
 
@@ -302,6 +297,9 @@ impl Server {
             }
         }
         self.linger.expire(&self.epoll, now);
+        self.datagrams
+            .iter_mut()
+            .for_each(|datagrams| datagrams.tick(now));
         if let Some(refusals) = self.rate_limiter.report(now) {
             log::rate_limited(refusals.count, &refusals.example);
         }

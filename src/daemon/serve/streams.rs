@@ -69,7 +69,6 @@ impl Server {
 
     /// Lets a connection in, or turns it away.
     pub(super) fn take(&mut self, fd: OwnedFd, now: Instant) {
-        self.last_active = now;
         let limited = self.allow.is_restricted() || self.sources.limit().is_some();
         // Who asks costs a system call, so it is asked only where it matters.
         let peer = if limited {
@@ -77,6 +76,10 @@ impl Server {
         } else {
             Peer::Gone
         };
+        // A connection that was reset in the backlog has no address to judge, and nobody to serve.
+        if (limited && peer == Peer::Gone) || has_gone(fd.as_fd()) {
+            return log::gone_at_once(&peer);
+        }
         if !self.allow.admits(&peer) {
             return log::denied(&peer);
         }
@@ -87,6 +90,7 @@ impl Server {
                 b"error: too many connections at once from your address\n",
             );
         };
+        self.last_active = now;
         self.held += 1;
         let connection = Connection { fd, place };
         match self.handoff {

@@ -1,0 +1,210 @@
+//! Datagram sockets in the loop: requests are taken from them, let in or dropped, and replies that
+//! found the socket's buffer full wait here for room.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+
+use super::Server;
+use super::shared::Waiter;
+use crate::daemon::backoff::Backoff;
+use crate::daemon::datagram::{DatagramSocket, Received, Request, Sent};
+use crate::daemon::log::{self, Latch};
+
+/// Datagrams that may wait for a run; the rest stay in the socket's queue.
+const WAITING_DATAGRAMS: usize = 4096;
+/// Datagrams taken in one turn of the loop.
+const RECEIVES: usize = 1024;
+/// How long a reply waits for room; then its client has asked again, or gone.
+const SEND: Duration = Duration::from_secs(5);
+
+/// A datagram socket in the loop.
+pub(super) struct Datagrams {
+    socket: DatagramSocket,
+    name: String,
+    token: u64,
+    registered: EpollFlags,
+    receiving: Backoff,
+    /// Replies that wait for room, and since when.
+    outbox: VecDeque<(Instant, Request, Rc<[u8]>)>,
+    /// Room is looked for when epoll tells of it, and now and then in case it does not.
+    sending: Backoff,
+    unsent: Latch,
+}
+
+impl Datagrams {
+    pub(super) fn new(socket: DatagramSocket, name: String, token: u64) -> Self {
+        Datagrams {
+            socket,
+            name,
+            token,
+            registered: EpollFlags::empty(),
+            receiving: Backoff::new(),
+            outbox: VecDeque::new(),
+            sending: Backoff::new(),
+            unsent: Latch::default(),
+        }
+    }
+
+    /// When [`Self::tick`] or [`Self::arm`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let sending = (!self.outbox.is_empty())
+            .then(|| self.sending.next_deadline())
+            .flatten();
+        sending
+            .into_iter()
+            .chain(self.receiving.next_deadline())
+            .min()
+    }
+
+    /// Every reply has left.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Looks for room when it is time to.
+    pub(super) fn tick(&mut self, now: Instant) {
+        if !self.outbox.is_empty() && !self.sending.is_paused(now) {
+            self.flush(now);
+        }
+    }
+
+    /// Polls for requests if there is room for them; for room to send, while replies wait for it.
+    pub(super) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) {
+        // Asked first: it also forgets a pause that is over, which the loop would wake up for.
+        let paused = self.receiving.is_paused(now);
+        let wanted = if !self.outbox.is_empty() {
+            // Edge-triggered: a socket that says both "ready" and EAGAIN must not spin the loop.
+            EpollFlags::EPOLLOUT | EpollFlags::EPOLLET
+        } else if room && !paused {
+            EpollFlags::EPOLLIN
+        } else {
+            EpollFlags::empty()
+        };
+        if wanted == self.registered {
+            return;
+        }
+        match self.register(epoll, wanted) {
+            Ok(()) => self.registered = wanted,
+            // ENOMEM, ENOSPC (max_user_watches): it may pass.
+            Err(errno) => {
+                log::receive_failed(&mut self.receiving.fault, &self.name, errno);
+                self.receiving.pause(now);
+            }
+        }
+    }
+
+    fn register(&self, epoll: &Epoll, wanted: EpollFlags) -> nix::Result<()> {
+        let mut event = EpollEvent::new(wanted, self.token);
+        if self.registered.is_empty() {
+            epoll.add(&self.socket, event)
+        } else if wanted.is_empty() {
+            epoll.delete(&self.socket)
+        } else {
+            epoll.modify(&self.socket, &mut event)
+        }
+    }
+
+    /// Sends a reply, or keeps it until there is room.
+    pub(super) fn reply(&mut self, request: Request, answer: Rc<[u8]>, now: Instant) {
+        if !self.outbox.is_empty() || !self.send(&request, &answer) {
+            if self.outbox.is_empty() {
+                self.sending.pause(now);
+            }
+            self.outbox.push_back((now, request, answer));
+        }
+    }
+
+    /// Sends what waits for room, and drops what has waited too long.
+    fn flush(&mut self, now: Instant) {
+        while let Some((since, request, answer)) = self.outbox.pop_front() {
+            if now.saturating_duration_since(since) >= SEND {
+                log::reply_lost(&mut self.unsent, &self.name, &request.peer(), Errno::EAGAIN);
+            } else if !self.send(&request, &answer) {
+                self.outbox.push_front((since, request, answer));
+                return self.sending.pause(now);
+            }
+        }
+        self.sending.succeeded();
+    }
+
+    /// False where there is no room.
+    fn send(&mut self, request: &Request, answer: &[u8]) -> bool {
+        match self.socket.reply(request, answer) {
+            Sent::Done => {
+                self.unsent.recovered();
+                true
+            }
+            Sent::Full => false,
+            Sent::Lost(errno) => {
+                log::reply_lost(&mut self.unsent, &self.name, &request.peer(), errno);
+                true
+            }
+        }
+    }
+}
+
+impl Server {
+    /// True where one more datagram may wait.
+    pub(super) fn has_room_for_datagrams(&self) -> bool {
+        !self.stopping && self.capture.waiting() < WAITING_DATAGRAMS
+    }
+
+    /// Takes requests out of a socket's queue, and sends what waits for room.
+    pub(super) fn datagrams_ready(&mut self, index: usize, now: Instant) {
+        if !self.datagrams[index].is_flushed() {
+            self.datagrams[index].flush(now);
+        }
+        for _ in 0..RECEIVES {
+            if !self.has_room_for_datagrams() || !self.datagrams[index].is_flushed() {
+                return;
+            }
+            let datagrams = &mut self.datagrams[index];
+            match datagrams.socket.receive() {
+                Ok(Received::Request(request)) => {
+                    datagrams.receiving.succeeded();
+                    log::receive_recovered(&mut datagrams.receiving.fault, &datagrams.name);
+                    self.ask(index, request, now);
+                }
+                Ok(Received::Unnamed) => log::unnamed(&datagrams.name),
+                Err(Errno::EAGAIN) => return,
+                // ICMP errors that an earlier reply met (udp(7)), or a signal.
+                Err(
+                    Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH,
+                ) if datagrams.receiving.bear() => {}
+                Err(errno) => {
+                    log::receive_failed(&mut datagrams.receiving.fault, &datagrams.name, errno);
+                    return datagrams.receiving.pause(now);
+                }
+            }
+        }
+    }
+
+    /// Lets a datagram in, or drops it.
+    fn ask(&mut self, index: usize, request: Request, now: Instant) {
+        let peer = request.peer();
+        if self.datagrams[index].socket.is_from_a_server(&peer) {
+            return log::from_a_server(&peer);
+        }
+        if !self.allow.admits(&peer) {
+            return log::denied(&peer);
+        }
+        if peer
+            .ip()
+            .is_some_and(|ip| !self.rate_limiter.admits(ip, now))
+        {
+            return;
+        }
+        self.last_active = now;
+        self.share(
+            Waiter::Datagram {
+                socket: index,
+                request,
+            },
+            now,
+        );
+    }
+}

@@ -11,8 +11,8 @@ use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
-    connect, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, connect, listen,
+    setsockopt, socket, sockopt,
 };
 
 use super::sockets::{Kind, Socket, Sockets, classify};

@@ -34,10 +34,17 @@ impl Address {
 
     /// Reads an address as the daemon writes it.
     pub(crate) fn parse(text: &str) -> Address {
-        match text.strip_prefix('@') {
-            Some(name) => Address::Abstract(name.to_owned()),
-            None if text.starts_with('/') => Address::Unix(text.into()),
-            None => Address::Tcp(text.parse().expect("an address")),
+        if let Some(name) = text.strip_prefix("unix:@") {
+            return Address::Abstract(name.to_owned());
+        }
+        match text.strip_prefix("unix:") {
+            Some(path) => Address::Unix(path.into()),
+            None => Address::Tcp(
+                text.strip_prefix("udp:")
+                    .unwrap_or(text)
+                    .parse()
+                    .expect("an address"),
+            ),
         }
     }
 

@@ -1,0 +1,80 @@
+"""The file trees that the test machines boot from.
+
+In: a Debian release. Out: the path of a minimal root with that release's systemd, made by
+mmdebstrap once and kept in a cache outside the source tree; it is only ever read (machine.py lays a
+file system of its own over it). It exists so that a second run starts at once.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+
+RELEASES = {"bookworm": "252", "trixie": "257"}
+
+# procps has uptime; libpam-systemd makes a login a session, which uptime counts; tzdata is for a
+# local time that is not UTC.
+PACKAGES = ["systemd", "systemd-sysv", "dbus", "procps", "iproute2", "libpam-systemd", "tzdata"]
+
+CACHE = pathlib.Path(os.environ.get("RUPTIME_TEST_CACHE") or "/var/cache/ruptime-tests")
+
+MAKE_TIMEOUT = 600
+
+
+def path(release):
+    """Where the root of this release is kept. Another list of packages, or another way to make it
+    (this file), is another root."""
+    text = " ".join(PACKAGES).encode() + pathlib.Path(__file__).read_bytes()
+    return CACHE / f"{release}-{hashlib.sha256(text).hexdigest()[:16]}"
+
+
+@contextlib.contextmanager
+def ready(releases):
+    """Makes the roots that are missing, and keeps other runs from removing them meanwhile."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if missing := [release for release in releases if not path(release).is_dir()]:
+            print(f"making {', '.join(missing)} in {CACHE}", flush=True)
+            # Waits for runs that still use what is there now.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            make([release for release in missing if not path(release).is_dir()])
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def make(releases):
+    """Makes roots side by side, in place only once they are whole; removes what they replace."""
+    running = []
+    try:
+        for release in releases:
+            for old in CACHE.glob(f"{release}-*"):
+                shutil.rmtree(old)
+            new = CACHE / f"{release}-new"
+            log = open(CACHE / f"{release}.log", "wb")
+            command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+                       release, str(new)]
+            running.append((release, new, log, subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)))
+        for release, new, log, process in running:
+            if process.wait(MAKE_TIMEOUT) != 0:
+                raise SystemExit(f"cannot make a root of {release}; mmdebstrap says in {log.name}:\n"
+                                 + pathlib.Path(log.name).read_text(errors="replace")[-2000:])
+            furnish(new)
+            new.rename(path(release))
+    finally:
+        for release, new, log, process in running:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+            log.close()
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def furnish(root):
+    """What a minimal root lacks: names for the loopback, and an identity to be found at boot."""
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+    (root / "etc/machine-id").write_text("")

@@ -1,0 +1,106 @@
+"""Nothing is refused or lost: bursts, restarts under load, idle exits with clients just arriving.
+
+Every test counts each question and its outcome (load.py), and every test first makes sure that what
+it is about has really happened."""
+
+import re
+
+from case import TCP, UNIX, SystemTest
+
+# systemd's MESSAGE_ID for a unit that has been started (systemd.journal-fields(7), its catalog).
+STARTED = "39f53479d3a045ac8e11786248231fbf"
+
+
+class Load(SystemTest):
+
+    def starts(self, unit="ruptime.service"):
+        return len(self.records(MESSAGE_ID=STARTED, UNIT=unit))
+
+    def restarts_under_load(self, unit, target, times):
+        load = self.load(target, count=100_000, at_once=32, until_eof=True)
+        for number in range(times):
+            before = self.machine.wait_until(lambda: self.main_pid(unit), "the daemon runs")
+            # A stop leaves it to the next client to start the daemon again.
+            self.machine.systemctl("stop" if number % 2 else "restart", unit)
+            self.machine.wait_until(lambda: self.main_pid(unit) not in (None, before),
+                                    "the daemon starts again")
+        tally = load.result()
+        self.assert_all_answered(tally, 32 * times)
+        self.assert_nothing_failed(unit.replace(".service", ".socket"))
+        self.assertEqual(self.machine.show(unit, "NRestarts"), "0", "a daemon has failed")
+
+    def test_burst(self):
+        self.started()
+        self.assert_all_answered(self.load(TCP, count=3000, at_once=3000).result(), 3000)
+        self.assert_all_answered(self.load(UNIX, count=500, at_once=500).result(), 500)
+        self.assertEqual(self.starts(), 1)
+        self.assert_nothing_failed()
+
+    def test_clients_that_talk(self):
+        """Unread bytes must not turn the end of a reply into a reset."""
+        self.started()
+        tally = self.load(TCP, count=200, send="GET / HTTP/1.1\r\n\r\n" * 100).result()
+        self.assert_all_answered(tally, 200)
+
+    def test_restarts_under_load(self):
+        self.started()
+        self.restarts_under_load("ruptime.service", TCP, 16)
+
+    def test_restarts_under_load_unix(self):
+        self.started()
+        self.restarts_under_load("ruptime.service", UNIX, 6)
+
+    def test_restarts_under_load_capture(self):
+        self.machine.exec_start("ruptime.service", "/usr/sbin/ruptimed --handoff capture")
+        self.started()
+        self.restarts_under_load("ruptime.service", TCP, 10)
+
+    def test_restarts_under_load_datagrams(self):
+        self.machine.exec_start("ruptime-udp.service", "/usr/sbin/ruptimed --rate-limit 0")
+        self.started("ruptime-udp.socket")
+        self.restarts_under_load("ruptime-udp.service", f"udp:{TCP}", 10)
+
+    def idle_exits(self, unit, target, command):
+        """Pauses by chance about as long as the idle time: some clients come while the daemon
+        runs, some as it leaves, some after."""
+        self.machine.exec_start(unit, command)
+        socket = unit.replace(".service", ".socket")
+        self.started(socket)
+        tally = self.load(target, count=50, at_once=1, pause=0.2).result()
+        self.assert_all_answered(tally, 50)
+        self.assertGreaterEqual(self.starts(unit), 15, "too few idle exits for a test")
+        self.assert_nothing_failed(socket)
+
+    def test_idle_exits(self):
+        self.idle_exits("ruptime.service", TCP, "/usr/sbin/ruptimed --idle-timeout 0.05")
+
+    def test_idle_exits_datagrams(self):
+        self.idle_exits("ruptime-udp.service", f"udp:{TCP}",
+                        "/usr/sbin/ruptimed --idle-timeout 0.05 --rate-limit 0")
+
+    def test_sigkill_under_load(self):
+        """Whoever had a command running may lose the answer; nobody else does."""
+        children, kills = 4, 4
+        self.machine.exec_start("ruptime.service", f"/usr/sbin/ruptimed --max-children {children}")
+        self.started()
+        load = self.load(TCP, count=100_000, at_once=64, until_eof=True)
+        for _ in range(kills):
+            self.machine.wait_until(self.has_answered, "the daemon answers")
+            self.machine.systemctl("kill", "-s", "KILL", "--kill-who=main", "ruptime.service")
+        self.machine.wait_until(self.has_answered, "the daemon answers")
+        tally = load.result()
+        self.assertEqual(tally["answered"] + sum(tally["lost"].values()), tally["asked"])
+        self.assertLessEqual(sum(tally["lost"].values()), children * kills, tally)
+        self.assertEqual(self.machine.show("ruptime.service", "NRestarts"), str(kills))
+        self.assert_nothing_failed()
+
+    def has_answered(self):
+        """The daemon that runs now has told of answers."""
+        return self.main_pid("ruptime.service") and re.search(
+            "answered [1-9]", self.machine.show("ruptime.service", "StatusText"))
+
+    def main_pid(self, unit):
+        """The daemon's process once it is ready, else None."""
+        out = self.machine.systemctl("show", "-p", "MainPID,SubState", unit)
+        values = dict(line.split("=") for line in out.split())
+        return values["MainPID"] if values["SubState"] == "running" else None

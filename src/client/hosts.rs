@@ -113,7 +113,7 @@ impl Hosts {
     }
 
     /// Reads hosts, one a line.
-    fn read(&mut self, name: &str, input: impl BufRead) -> Result<(), String> {
+    pub(super) fn read(&mut self, name: &str, input: impl BufRead) -> Result<(), String> {
         let mut lines = Lines {
             input: input.take(FILE_MAX),
             number: 0,

@@ -16,6 +16,8 @@ pub mod escape;
 mod failure;
 mod fleet;
 pub mod hosts;
+#[cfg(any(test, fuzzing))]
+pub mod invariants;
 pub mod options;
 pub mod progress;
 mod query;

@@ -8,6 +8,8 @@ mod backoff;
 mod capture;
 mod child;
 mod datagram;
+#[cfg(any(test, fuzzing))]
+pub mod invariants;
 mod limits;
 mod linger;
 mod listen;

@@ -1,0 +1,213 @@
+//! What must hold whatever the bytes are: anybody's bytes come in, and a panic names what was
+//! broken. Built for tests and fuzzing only.
+//!
+//! One body, two launchers: the property tests below run each check on a few hundred inputs with
+//! every `cargo test`, and the targets in `tests/fuzz` on millions that look for new paths.
+
+use super::escape;
+use super::hosts::Hosts;
+use super::report::{self, NotUptime};
+use super::target::{Host, Place, Port, Target};
+
+/// Nothing that a terminal obeys, on one line, and no longer than this many characters.
+fn is_safe_line(text: &str, longest: usize) -> bool {
+    !text.chars().any(escape::is_hostile) && text.chars().count() <= longest
+}
+
+/// A reply is an uptime line with sane values, or a reason that is safe to print.
+pub fn reply(bytes: &[u8]) {
+    match report::parse(bytes) {
+        Ok(report) => {
+            let century = 100 * 365 * 86_400;
+            assert!(report.uptime.as_secs() <= century, "{report:?}");
+            let sane = |load: &f64| load.is_finite() && *load >= 0.0;
+            assert!(
+                report.load.is_none_or(|load| load.iter().all(sane)),
+                "{report:?}"
+            );
+            // Whatever line follows, the first one decides.
+            let followed = [bytes, b"\nerror: later"].concat();
+            assert_eq!(report::parse(&followed), Ok(report));
+        }
+        Err(reason) => {
+            assert!(is_safe_line(&reason.to_string(), 250), "{reason:?}");
+            assert_eq!(
+                reason == NotUptime::Empty,
+                bytes.trim_ascii().is_empty(),
+                "{reason:?}"
+            );
+        }
+    }
+}
+
+/// A HOST means what it means also when it is written in its plainest form.
+pub fn host(word: &str) {
+    let target = match Target::parse(word) {
+        Ok(target) => target,
+        Err(reason) => {
+            assert!(is_safe_line(&reason.to_string(), 120), "{reason}");
+            return;
+        }
+    };
+    assert_eq!(target.word, word);
+    let plain = plainest(&target.place);
+    let again = Target::parse(&plain).unwrap_or_else(|reason| panic!("{plain:?}: {reason}"));
+    assert_eq!(again.place, target.place, "{word:?} and {plain:?}");
+    if let Place::Net {
+        host: Host::Name(name),
+        ..
+    } = &target.place
+    {
+        assert!(
+            !name.is_empty() && !name.contains(|c: char| c.is_control() || c.is_whitespace()),
+            "{name:?}"
+        );
+    }
+}
+
+fn plainest(place: &Place) -> String {
+    let (udp, host, port) = match place {
+        Place::Unix(path) => return format!("unix:{}", path.display()),
+        Place::Net { udp, host, port } => (udp, host, port),
+    };
+    let host = match host {
+        Host::Name(name) => name.clone(),
+        Host::Address(ip) if ip.is_ipv6() => format!("[{ip}]"),
+        Host::Address(ip) => ip.to_string(),
+        Host::Scoped(ip, zone) => format!("[{ip}%{zone}]"),
+    };
+    let port = match port {
+        None => String::new(),
+        Some(Port::Number(number)) => {
+            assert_ne!(*number, 0);
+            format!(":{number}")
+        }
+        Some(Port::Service(name)) => format!(":{name}"),
+    };
+    format!("{}{host}{port}", if *udp { "udp:" } else { "" })
+}
+
+/// A hosts file gives hosts that HOST would take, each once, and complaints that can be printed
+/// and cannot flood.
+pub fn hosts_file(bytes: &[u8]) {
+    let mut hosts = Hosts::default();
+    let result = hosts.read("F", bytes);
+    assert!(
+        hosts.complaints.len() <= 21,
+        "{} complaints",
+        hosts.complaints.len()
+    );
+    for complaint in hosts.complaints.iter().chain(result.as_ref().err()) {
+        assert!(complaint.starts_with("F:"), "{complaint:?}");
+        assert!(is_safe_line(complaint, 250), "{complaint:?}");
+    }
+    let mut words: Vec<&str> = hosts.targets.iter().map(|t| t.word.as_str()).collect();
+    for word in &words {
+        host(word);
+    }
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words.len(), hosts.targets.len(), "a word twice");
+    // Nothing is skipped in silence: what is there is asked or complained about.
+    let is_blank = bytes.trim_ascii().is_empty();
+    assert!(!is_blank || result.is_err(), "nothing to ask is no error");
+}
+
+/// What is shown cannot move, hide or reorder anything, and hides nothing itself.
+pub fn escaping(bytes: &[u8]) {
+    let line = escape::line(bytes);
+    assert!(is_safe_line(&line, usize::MAX), "{line:?}");
+    assert_eq!(escape::line(line.as_bytes()), line, "shown twice");
+    let harmless = bytes.iter().all(|b| matches!(b, b' '..=b'~'));
+    assert!(!harmless || line.as_bytes() == bytes, "{line:?}");
+
+    let text = escape::text(bytes);
+    let controls = |c: char| escape::is_hostile(c) && !matches!(c, '\n' | '\t');
+    assert!(!text.chars().any(controls), "{text:?}");
+    let breaks = |bytes: &[u8]| bytes.iter().filter(|b| **b == b'\n').count();
+    assert_eq!(breaks(text.as_bytes()), breaks(bytes), "{text:?}");
+
+    for longest in [0, 1, 60] {
+        let excerpt = escape::excerpt(bytes, longest);
+        assert!(is_safe_line(&excerpt, longest + 3), "{excerpt:?}");
+        let shown = excerpt.strip_suffix("...").unwrap_or(&excerpt);
+        assert!(
+            line.starts_with(shown) || line == excerpt,
+            "{excerpt:?} is not the beginning of {line:?}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Pieces that the grammars of HOST and of hosts files are made of, and some that they are not.
+    fn words() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "udp:",
+            "unix:",
+            "[",
+            "]",
+            ":",
+            "::1",
+            "fe80::1",
+            "%eth0",
+            "192.0.2.1",
+            "web1",
+            "80",
+            "0",
+            "65536",
+            "#",
+            " ",
+            "\t",
+            "\n",
+            "\r\n",
+            "/",
+            "%",
+            ".",
+            "-",
+            "\u{feff}",
+            "\u{202e}",
+            "\0",
+            "\x1b[2J",
+            "é",
+            "xn--",
+            "localhost",
+            "..",
+            "@",
+            "999999999999999999999",
+        ]);
+        let any = any::<char>().prop_map(String::from);
+        prop::collection::vec(
+            prop_oneof![4 => piece.prop_map(String::from), 1 => any],
+            0..12,
+        )
+        .prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn replies(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
+            reply(&bytes);
+        }
+
+        #[test]
+        fn hosts(word in words()) {
+            host(&word);
+        }
+
+        #[test]
+        fn hosts_files(text in words(), bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            hosts_file(text.as_bytes());
+            hosts_file(&bytes);
+        }
+
+        #[test]
+        fn whatever_is_shown(bytes in prop::collection::vec(any::<u8>(), 0..300), text in words()) {
+            escaping(&bytes);
+            escaping(text.as_bytes());
+        }
+    }
+}

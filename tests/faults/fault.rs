@@ -1,0 +1,106 @@
+//! Faults on demand: a call, an errno and a count go in, a running process that cannot make that
+//! call any more comes out, until the fault is ended. strace(1) attaches to it and injects.
+
+use std::path::PathBuf;
+
+use nix::unistd::Pid;
+
+use crate::common::process::{Launch, Process};
+use crate::common::temp::TempDir;
+use crate::common::wait_until;
+
+/// How often the call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// So many times, and then no more.
+    First(u32),
+    /// Each time, until the fault is ended.
+    Always,
+}
+
+/// A fault that lasts until it is ended or dropped.
+pub(crate) struct Fault {
+    tracer: Process,
+    record: PathBuf,
+    _dir: TempDir,
+}
+
+/// The options of strace that make `call` fail. The call is traced, since what is not traced is
+/// not tampered with; `?` before a name lets it be missing on this machine.
+fn injection(call: &str, errno: &str, times: Times) -> [String; 2] {
+    let when = match times {
+        Times::First(count) => format!("1..{count}"),
+        Times::Always => "1+".to_owned(),
+    };
+    [
+        format!("--trace={call}"),
+        format!("--inject={call}:error={errno}:when={when}"),
+    ]
+}
+
+impl Fault {
+    /// Makes `call` fail in a running process from now on; not in what it starts.
+    pub(crate) fn begin(pid: Pid, call: &str, errno: &str, times: Times) -> Fault {
+        let dir = TempDir::new();
+        let record = dir.join("calls");
+        let mut tracer = Launch::new("strace")
+            .args(injection(call, errno, times))
+            .args(["-o", &dir.text("calls"), "-p", &pid.to_string()])
+            .start();
+        tracer.wait_for_stderr("attached");
+        Fault {
+            tracer,
+            record,
+            _dir: dir,
+        }
+    }
+
+    /// How many calls have failed by it so far.
+    pub(crate) fn injected(&self) -> usize {
+        std::fs::read_to_string(&self.record)
+            .unwrap_or_default()
+            .matches("(INJECTED)")
+            .count()
+    }
+
+    /// Ends the fault: the process is let go, and its calls are its own again.
+    pub(crate) fn end(mut self) {
+        self.tracer.signal(nix::sys::signal::Signal::SIGTERM);
+        wait_until("the end of strace", || self.tracer.has_ended());
+    }
+}
+
+/// A program to be started with a call that fails from its first instruction on.
+pub(crate) fn launch_with(call: &str, errno: &str, only_on: Option<&str>) -> Launch {
+    let launch = Launch::new("strace")
+        .args(injection(call, errno, Times::Always))
+        .args(["-o", "/dev/null"]);
+    match only_on {
+        Some(path) => launch.args(["-P", path]),
+        None => launch,
+    }
+}
+
+/// True where strace can do its work here; else why not has been told.
+pub(crate) fn are_possible() -> bool {
+    if !crate::common::is_installed("strace", "strace") {
+        return false;
+    }
+    let mut sleeper = Launch::new("sleep").args(["60"]).start();
+    let mut tracer = Launch::new("strace")
+        .args(["--trace=none", "-p", &sleeper.pid().to_string()])
+        .start();
+    let mut attached = false;
+    wait_until("strace's word", || {
+        attached = tracer.stderr().contains("attached");
+        attached || tracer.has_ended() || sleeper.has_ended()
+    });
+    if !attached {
+        let why = tracer.stderr();
+        crate::common::leave_out(&format!(
+            "strace may not trace a process here ({})",
+            why.trim()
+        ));
+    }
+    attached
+}

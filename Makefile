@@ -46,7 +46,7 @@ INSTALLED_daemon = \
 
 SCRIPTS = .ci/run tests/needs tests/try tests/system/run
 
-.PHONY: help build run check lint bench install uninstall clean
+.PHONY: help build run check lint bench soak install uninstall clean
 
 help:
 	@echo 'make run        build, start the daemon on a loopback port, ask it, stop it'
@@ -54,6 +54,7 @@ help:
 	@echo 'make check      every test (as root on Debian it installs what they need)'
 	@echo 'make lint       formatting, clippy, shellcheck'
 	@echo 'make bench      measure against the limits and the peers (an hour; FLAGS=--smoke: minutes)'
+	@echo 'make soak       every transport under load for minutes (SOAK_SECONDS=3600: a million answers)'
 	@echo 'make install    install below $$(DESTDIR)$$(PREFIX); PREFIX is $(PREFIX)'
 	@echo 'make uninstall  remove what install has installed'
 	@echo 'make clean      remove what was built'
@@ -82,6 +83,10 @@ lint:
 # What it needs beyond make check's packages, it names.
 bench: build
 	tests/bench/run $(FLAGS)
+
+soak: build
+	$(CARGO) build $(CARGOFLAGS) --release --manifest-path tests/bench/Cargo.toml
+	tests/soak/run $(BUILT)/ruptimed $(or $(CARGO_TARGET_DIR),tests/bench/target)/release/load
 
 # The units name /usr/sbin; elsewhere they are rewritten.
 install:

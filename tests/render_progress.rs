@@ -46,7 +46,7 @@ fn a_slow_call_shows_how_far_it_is_and_leaves_nothing() {
     let go = Arc::new(AtomicBool::new(false));
     let (fast, slow) = (Fake::up("127.0.0.1"), slow(&go));
     let terminal = in_terminal(&[&fast, &slow], "");
-    let screen = terminal.wait_for_text("1 of 2 hosts [===============");
+    let screen = terminal.wait_for_text("1 of 2 hosts [===============>");
     assert_eq!(screen.len(), 1, "{screen:?}");
     // The time goes on although no host answers.
     let first = screen[0].clone();

@@ -4,7 +4,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
+use tokio::time::Instant;
 
 use super::render::Format;
 
@@ -12,6 +13,8 @@ use super::render::Format;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The clock in the line goes on when no host answers.
 const REDRAW: Duration = Duration::from_millis(200);
+/// Columns between the brackets.
+const BAR: u64 = 30;
 
 /// Counts answers.
 #[derive(Debug)]
@@ -45,39 +48,54 @@ impl Progress {
         if !self.shown {
             return work.await;
         }
+        let begun = Instant::now();
         if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
             return done;
         }
-        let line = Line(self.bar());
+        let line = Line(Term::buffered_stderr());
         loop {
-            line.0.set_position(self.answered.get());
-            line.0.tick();
+            line.show(&text(self.answered.get(), self.hosts, begun.elapsed()));
             if let Ok(done) = tokio::time::timeout(REDRAW, &mut work).await {
                 return done;
             }
         }
     }
+}
 
-    fn bar(&self) -> ProgressBar {
-        let template = match self.hosts {
-            Some(_) => "{pos} of {len} hosts [{bar:30}] {elapsed}",
-            None => "{pos} hosts {elapsed}",
-        };
-        // The templates are ours and well formed; the default style is no reason to stop.
-        let style =
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(self.hosts, ProgressDrawTarget::stderr());
-        bar.set_style(style.progress_chars("=> "));
-        bar.with_elapsed(PATIENCE)
+/// `17 of 40 hosts [===========>                  ] 3 s`
+fn text(answered: u64, hosts: Option<u64>, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    let Some(hosts) = hosts else {
+        return format!("{answered} hosts {seconds} s");
+    };
+    let full = (answered * BAR / hosts.max(1)).min(BAR);
+    let mut bar = "=".repeat(usize::try_from(full).unwrap_or_default());
+    if full < BAR {
+        bar.push('>');
+    }
+    format!(
+        "{answered} of {hosts} hosts [{bar:<0$}] {seconds} s",
+        usize::try_from(BAR).unwrap_or_default()
+    )
+}
+
+/// The line goes away with its owner, also when the work is given up. A terminal that cannot be
+/// written to is no reason to stop the work.
+struct Line(Term);
+
+impl Line {
+    fn show(&self, text: &str) {
+        let _ = self
+            .0
+            .clear_line()
+            .and_then(|()| self.0.write_str(text))
+            .and_then(|()| self.0.flush());
     }
 }
 
-/// The line goes away with its owner, also when the work is given up.
-struct Line(ProgressBar);
-
 impl Drop for Line {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.show("");
     }
 }
 
@@ -100,18 +118,38 @@ mod tests {
         assert!(!is_wanted(Format::Table, true, false));
     }
 
+    #[test]
+    fn the_line_says_how_many_of_how_many_and_how_long() {
+        let three = Duration::from_millis(3999);
+        assert_eq!(
+            text(0, Some(40), three),
+            format!("0 of 40 hosts [>{}] 3 s", " ".repeat(29))
+        );
+        assert_eq!(
+            text(20, Some(40), three),
+            format!("20 of 40 hosts [{}>{}] 3 s", "=".repeat(15), " ".repeat(14))
+        );
+        assert_eq!(
+            text(40, Some(40), three),
+            format!("40 of 40 hosts [{}] 3 s", "=".repeat(30))
+        );
+        assert_eq!(text(5, None, three), "5 hosts 3 s");
+        assert_eq!(
+            text(0, Some(0), three),
+            format!("0 of 0 hosts [>{}] 3 s", " ".repeat(29))
+        );
+    }
+
     #[tokio::test(flavor = "current_thread", start_paused = true)]
-    async fn the_work_is_done_whether_it_is_shown_or_not() {
-        for shown in [false, true] {
-            let progress = Progress::new(Some(2), shown);
-            let work = async {
-                progress.answered();
-                tokio::time::sleep(Duration::from_secs(3)).await;
-                progress.answered();
-                "done"
-            };
-            assert_eq!(progress.during(work).await, "done");
-            assert_eq!(progress.answered.get(), 2);
-        }
+    async fn work_that_is_not_shown_is_done_and_counted() {
+        let progress = Progress::new(Some(2), false);
+        let work = async {
+            progress.answered();
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            progress.answered();
+            "done"
+        };
+        assert_eq!(progress.during(work).await, "done");
+        assert_eq!(progress.answered.get(), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! What changed since the last round: answers in, a change for each out. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::client::answer::{Answer, Outcome};
@@ -61,6 +61,16 @@ impl History {
         answers.iter().map(|answer| self.note_one(answer)).collect()
     }
 
+    /// Whoever answered in an earlier round and is not in this one (a search finds other machines
+    /// each time): down, as far as anybody can tell. By name, since they have no place.
+    pub(super) fn absent(&self, answers: &[Answer], now: SystemTime) -> Vec<Answer> {
+        let here: HashSet<&str> = answers.iter().map(|answer| answer.host.as_str()).collect();
+        let gone = self.0.keys().filter(|host| !here.contains(host.as_str()));
+        let mut gone: Vec<Answer> = gone.map(|host| silent(host.clone(), now)).collect();
+        gone.sort_by(|a, b| a.host.cmp(&b.host));
+        gone
+    }
+
     fn note_one(&mut self, answer: &Answer) -> Change {
         let (state, uptime) = match &answer.outcome {
             Outcome::Up { report, .. } => (State::Up, Some(report.uptime)),
@@ -94,6 +104,17 @@ impl History {
             State::Up => Change::None,
             State::Error | State::Down => past.since.map_or(Change::None, Change::Since),
         }
+    }
+}
+
+fn silent(host: String, at: SystemTime) -> Answer {
+    let reason = "no answer".to_owned();
+    Answer {
+        host,
+        address: None,
+        outcome: Outcome::Down { reason },
+        rtt: None,
+        at,
     }
 }
 
@@ -198,5 +219,19 @@ mod tests {
             [Change::None, Change::None]
         );
         assert_eq!(history.note(&[b, u(0)]), [Change::None, Change::Rebooted]);
+    }
+
+    #[test]
+    fn a_machine_that_is_found_no_more_is_down_until_it_is_found_again() {
+        let mut history = History::default();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        let b = up("b", 60, None, None);
+        history.note(&[u(5), b.clone()]);
+        assert_eq!(history.absent(&[u(5), b.clone()], now), []);
+        let gone = history.absent(&[b], now);
+        assert_eq!(gone, [silent("a".to_owned(), now)]);
+        assert_eq!(history.note(&gone), [since(7)]);
+        assert_eq!(history.absent(&[], now).len(), 2);
+        assert_eq!(history.note(&[u(5)]), [Change::BackUp { rebooted: false }]);
     }
 }

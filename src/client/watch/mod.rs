@@ -119,6 +119,8 @@ impl Watch {
     }
 
     fn show(&mut self, mut answers: Vec<Answer>) -> io::Result<()> {
+        let now = SystemTime::now();
+        answers.extend(self.history.absent(&answers, now));
         sort::sort(&mut answers, self.settings.sort, self.settings.reverse);
         let round = Round {
             settings: Settings {
@@ -127,7 +129,7 @@ impl Watch {
                 ..self.settings
             },
             clock: &self.clock,
-            now: SystemTime::now(),
+            now,
             changes: self.history.note(&answers),
             answers,
         };

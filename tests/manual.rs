@@ -12,7 +12,10 @@ use clap::{Arg, ArgAction};
 const RUPTIME: &str = include_str!("../packaging/man/ruptime.1");
 const RUPTIMED: &str = include_str!("../packaging/man/ruptimed.8");
 const CATALOG: &str = include_str!("../packaging/systemd/ruptime.catalog");
-const LOG: &str = include_str!("../src/daemon/log.rs");
+const LOG: &str = concat!(
+    include_str!("../src/daemon/log/mod.rs"),
+    include_str!("../src/daemon/log/events.rs")
+);
 
 /// What stands before a default, in a page and (in brackets) in the text of --help.
 const DEFAULT: &str = "The default is ";

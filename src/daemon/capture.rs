@@ -31,6 +31,8 @@ pub(crate) struct Capture<W> {
     last_batch: usize,
     /// When the oldest of those who wait has waited long enough.
     gather_until: Option<Instant>,
+    /// The sockets have been looked at since the last run ended.
+    has_looked: bool,
     max_age: Duration,
     /// The last answer, and when its run was started, on [`uptime`]'s clock.
     kept: Option<(Duration, Rc<[u8]>)>,
@@ -82,6 +84,7 @@ impl<W> Capture<W> {
             run: None,
             last_batch: 0,
             gather_until: None,
+            has_looked: true,
             max_age,
             kept: None,
             token,
@@ -121,7 +124,13 @@ impl<W> Capture<W> {
         }
         self.last_batch <= 1
             || self.waiting.len() * 10 >= self.last_batch * 9
-            || self.gather_until.is_none_or(|until| until <= now)
+            || (self.has_looked && self.gather_until.is_none_or(|until| until <= now))
+    }
+
+    /// The sockets have been looked at: whoever was there already is among those who wait. On a
+    /// busy machine that may be later than the time to gather.
+    pub(crate) fn looked(&mut self) {
+        self.has_looked = self.run.is_none();
     }
 
     /// When [`Self::is_due`] will be true without anybody coming.
@@ -242,6 +251,7 @@ impl<W> Capture<W> {
         // for a descriptor that is registered.
         let _ = epoll.delete(&run.pipe);
         self.gather_until = Some(now + GATHER);
+        self.has_looked = false;
         Some(run)
     }
 }

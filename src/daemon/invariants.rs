@@ -64,9 +64,9 @@ fn network(source: IpAddr) -> Vec<u8> {
     }
 }
 
-/// However they come, no network gets more than twice its limit within any second (the windows
-/// are fixed: one may end as the next begins), the first in a quiet table is always answered, and
-/// every refusal is told in a sum.
+/// However they come, no network gets more than twice its limit within any second (the answers of
+/// the window before are taken to have been spread evenly, which they need not have been), the
+/// first in a quiet table is always answered, and every refusal is told in a sum.
 pub fn rate_limit(limit: u32, requests: &[Asked]) {
     let start = Instant::now();
     let mut now = start;
@@ -82,12 +82,12 @@ pub fn rate_limit(limit: u32, requests: &[Asked]) {
         } else {
             refused += 1;
         }
-        if let Some(refusals) = limiter.report(now) {
+        if let Some(refusals) = limiter.report(Some(now)) {
             told += refusals.count;
         }
     }
     while let Some(at) = limiter.next_deadline() {
-        let refusals = limiter.report(at.max(now)).expect("it is due");
+        let refusals = limiter.report(Some(at.max(now))).expect("it is due");
         told += refusals.count;
     }
     assert_eq!(told, refused);

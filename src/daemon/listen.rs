@@ -15,7 +15,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 
-use super::sockets::{Kind, Socket, Sockets, classify};
+use super::sockets::{Kind, Socket, classify};
 
 /// What `--listen` takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,20 +120,28 @@ fn make_room_for_requests(socket: &OwnedFd) {
     }
 }
 
+/// What `--listen` has come to.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) sockets: Vec<Socket>,
+    /// The UNIX sockets among them, to be removed in the end.
+    pub(crate) paths: Vec<BoundPath>,
+}
+
 /// Binds every address, and listens.
 ///
 /// # Errors
 /// One sentence that names the first address that could not be had.
-pub(crate) fn bind_all(addresses: &[ListenAddr]) -> Result<Sockets, String> {
+pub(crate) fn bind_all(addresses: &[ListenAddr]) -> Result<Bound, String> {
     let mut sockets = Vec::new();
-    let mut bound_paths = Vec::new();
+    let mut paths = Vec::new();
     for address in addresses {
         let failed = |reason: String| format!("--listen {address}: {reason}");
         match address {
             ListenAddr::Unix(path) => {
                 let (socket, bound) = bind_unix(path).map_err(failed)?;
                 sockets.push(socket);
-                bound_paths.push(bound);
+                paths.push(bound);
             }
             ListenAddr::Inet {
                 datagram,
@@ -144,11 +152,7 @@ pub(crate) fn bind_all(addresses: &[ListenAddr]) -> Result<Sockets, String> {
             }
         }
     }
-    Ok(Sockets {
-        sockets,
-        bound_paths,
-        inherited: false,
-    })
+    Ok(Bound { sockets, paths })
 }
 
 fn bind_inet(datagram: bool, host: Option<&str>, port: u16) -> Result<Vec<Socket>, String> {

@@ -8,6 +8,7 @@ mod backoff;
 mod capture;
 mod child;
 mod datagram;
+mod inherit;
 #[cfg(any(test, fuzzing))]
 pub mod invariants;
 mod limits;
@@ -28,10 +29,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use inherit::Refused;
 pub use log::message_id;
 use options::Options;
 pub use options::command;
-use sockets::{Kind, Refused};
+use sockets::Kind;
 use stdio::Stdio;
 
 /// Exit statuses, as ruptimed(8) lists them.
@@ -63,7 +65,7 @@ pub fn main() -> ExitCode {
 fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
     sys::stop_ignoring_sigchld()
         .map_err(|errno| Refused::Failed(format!("sigaction: {}", errno.desc())))?;
-    let mut sockets = sockets::acquire(options)?;
+    let mut sockets = inherit::acquire(options)?;
     // Removed when this function returns, however it does.
     let _bound_paths = std::mem::take(&mut sockets.bound_paths);
     if options.idle_timeout.is_some() && !sockets.inherited {

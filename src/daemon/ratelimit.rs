@@ -12,18 +12,54 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// Places in the table: 128 KiB, of which the kernel gives only the pages that are used.
+/// Places in the table: 192 KiB, of which the kernel gives only the pages that are used.
 const PLACES: usize = 1 << 14;
-/// A place counts for so long, from the first answer that it counts.
+/// The length of a window.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Refusals are told no more often than this.
 const REPORT: Duration = Duration::from_secs(10);
 
+/// The answers in this window and in the one before it. What slides over both is a second long,
+/// so that the end of one window and the start of the next do not make two limits in a moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
-    /// Milliseconds from the limiter's start to the window's; 0 and no answers in a fresh table.
+    /// Milliseconds from the limiter's start to this window's.
     since: u32,
     answers: u32,
+    before: u32,
+}
+
+impl Place {
+    /// Moves on to the window that `millis` is in, and gives the time since it began.
+    fn advance(&mut self, millis: u32) -> u32 {
+        let window = WINDOW.as_millis() as u32;
+        // Wraps after 49 days: then a window is that much shorter or longer, once.
+        let elapsed = millis.wrapping_sub(self.since);
+        if elapsed < window {
+            return elapsed;
+        }
+        if elapsed < 2 * window && self.answers > 0 {
+            *self = Place {
+                since: self.since.wrapping_add(window),
+                answers: 0,
+                before: self.answers,
+            };
+            return elapsed - window;
+        }
+        *self = Place {
+            since: millis,
+            answers: 0,
+            before: 0,
+        };
+        0
+    }
+
+    /// True where another answer keeps within `limit` for the second that ends now.
+    fn has_room(&self, elapsed: u32, limit: u32) -> bool {
+        let window = WINDOW.as_millis() as u64;
+        let before = u64::from(self.before) * (window - u64::from(elapsed));
+        before + u64::from(self.answers) * window < u64::from(limit) * window
+    }
 }
 
 /// Counts the answers to each source.
@@ -72,20 +108,17 @@ impl RateLimiter {
         let network = network(source);
         let index = self.hasher.hash_one(network) as usize % PLACES;
         let place = &mut self.places[index];
-        // Wraps after 49 days; then a window may last that much shorter or longer, once.
         let millis = now.saturating_duration_since(self.start).as_millis() as u32;
-        if place.answers == 0 || millis.wrapping_sub(place.since) >= WINDOW.as_millis() as u32 {
-            *place = Place {
-                since: millis,
-                answers: 0,
-            };
-        }
-        if place.answers < self.limit {
+        let elapsed = place.advance(millis);
+        if place.has_room(elapsed, self.limit) {
             place.answers += 1;
             return true;
         }
         self.refused += 1;
-        self.last_refused = Some(network);
+        if self.last_refused.replace(network).is_none() {
+            // Not at once, so that the first sum says more than "one".
+            self.next_report = self.next_report.max(now + WINDOW);
+        }
         false
     }
 
@@ -95,13 +128,13 @@ impl RateLimiter {
     }
 
     /// What was refused since the last report, where it is time for one: a flood is one record
-    /// in ten seconds, not one a packet.
-    pub(crate) fn report(&mut self, now: Instant) -> Option<Refusals> {
-        if self.next_report > now {
+    /// in ten seconds, not one a packet. None for the time: now, since it is the last report.
+    pub(crate) fn report(&mut self, now: Option<Instant>) -> Option<Refusals> {
+        if now.is_some_and(|now| self.next_report > now) {
             return None;
         }
         let example = self.last_refused.take()?;
-        self.next_report = now + REPORT;
+        self.next_report = now.unwrap_or(self.next_report) + REPORT;
         Some(Refusals {
             count: std::mem::take(&mut self.refused),
             example,
@@ -141,8 +174,31 @@ mod tests {
         assert_eq!(asked(0, 4), 4);
         assert_eq!(asked(500, 100), 6);
         assert_eq!(asked(999, 100), 0);
-        assert_eq!(asked(1000, 100), 10);
+        assert_eq!(asked(1000, 100), 0, "ten in the second that ends now");
+        assert_eq!(asked(1500, 100), 5);
         assert_eq!(asked(86_400_000, 100), 10);
+    }
+
+    #[test]
+    fn no_second_has_many_more_than_its_share() {
+        let start = Instant::now();
+        let mut limiter = RateLimiter::new(10, start);
+        let admitted: Vec<u64> = (0..5000)
+            .filter(|millis| {
+                limiter.admits(ip("192.0.2.1"), start + Duration::from_millis(*millis))
+            })
+            .collect();
+        let busiest = admitted.iter().map(|from| {
+            admitted
+                .iter()
+                .filter(|at| (*from..from + 1000).contains(at))
+                .count()
+        });
+        assert!(busiest.max() <= Some(11), "{admitted:?}");
+        assert!(
+            admitted.len() >= 45,
+            "and who asks steadily gets its share: {admitted:?}"
+        );
     }
 
     #[test]
@@ -187,23 +243,34 @@ mod tests {
     fn refusals_are_told_in_sums() {
         let now = Instant::now();
         let mut limiter = RateLimiter::new(1, now);
-        assert_eq!(limiter.report(now), None);
+        assert_eq!(limiter.report(Some(now)), None);
         for _ in 0..5 {
             limiter.admits(ip("192.0.2.9"), now);
         }
         assert_eq!(
-            limiter.report(now),
+            limiter.report(Some(now)),
+            None,
+            "the first sum waits a moment"
+        );
+        let first = limiter.next_deadline().expect("something to tell");
+        assert_eq!(
+            limiter.report(Some(first)),
             Some(Refusals {
                 count: 4,
                 example: ip("192.0.2.0")
             })
         );
         limiter.admits(ip("192.0.2.9"), now);
-        assert_eq!(limiter.report(now), None);
-        let later = limiter.next_deadline().expect("something to tell");
+        assert_eq!(limiter.report(Some(first)), None);
+        assert!(
+            limiter
+                .next_deadline()
+                .is_some_and(|second| second >= first + REPORT)
+        );
         assert_eq!(
-            limiter.report(later).map(|refusals| refusals.count),
-            Some(1)
+            limiter.report(None).map(|refusals| refusals.count),
+            Some(1),
+            "the last sum"
         );
         assert_eq!(limiter.next_deadline(), None);
     }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::Server;
-use super::shared::Waiter;
+use super::{Server, Waiter};
 use crate::daemon::backoff::Backoff;
-use crate::daemon::datagram::{DatagramSocket, Received, Request, Sent};
+use crate::daemon::datagram::{DatagramSocket, Received, Request, Sent, is_a_servers};
 use crate::daemon::log::{self, Latch};
+use crate::daemon::peer::Peer;
 
 /// Datagrams that may wait for a run; the rest stay in the socket's queue.
 const WAITING_DATAGRAMS: usize = 4096;
@@ -122,7 +122,7 @@ impl Datagrams {
     fn flush(&mut self, now: Instant) {
         while let Some((since, request, answer)) = self.outbox.pop_front() {
             if now.saturating_duration_since(since) >= SEND {
-                log::reply_lost(&mut self.unsent, &self.name, &request.peer(), Errno::EAGAIN);
+                self.tell(&request, Errno::EAGAIN);
             } else if !self.send(&request, &answer) {
                 self.outbox.push_front((since, request, answer));
                 return self.sending.pause(now);
@@ -140,10 +140,18 @@ impl Datagrams {
             }
             Sent::Full => false,
             Sent::Lost(errno) => {
-                log::reply_lost(&mut self.unsent, &self.name, &request.peer(), errno);
+                log::reply_lost(&request.peer(), errno);
+                true
+            }
+            Sent::Failed(errno) => {
+                self.tell(request, errno);
                 true
             }
         }
+    }
+
+    fn tell(&mut self, request: &Request, errno: Errno) {
+        log::reply_failed(&mut self.unsent, &self.name, &request.peer(), errno);
     }
 }
 
@@ -158,7 +166,7 @@ impl Server {
         if !self.datagrams[index].is_flushed() {
             self.datagrams[index].flush(now);
         }
-        for _ in 0..RECEIVES {
+        for received in 0..RECEIVES {
             if !self.has_room_for_datagrams() || !self.datagrams[index].is_flushed() {
                 return;
             }
@@ -170,7 +178,13 @@ impl Server {
                     self.ask(index, request, now);
                 }
                 Ok(Received::Unnamed) => log::unnamed(&datagrams.name),
-                Err(Errno::EAGAIN) => return,
+                Err(Errno::EAGAIN) => {
+                    if received == 0 {
+                        // Ready, and yet nothing there: it is the error queue that is.
+                        datagrams.socket.clear_errors();
+                    }
+                    return;
+                }
                 // ICMP errors that an earlier reply met (udp(7)), or a signal.
                 Err(
                     Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH,
@@ -186,8 +200,10 @@ impl Server {
     /// Lets a datagram in, or drops it.
     fn ask(&mut self, index: usize, request: Request, now: Instant) {
         let peer = request.peer();
-        if self.datagrams[index].socket.is_from_a_server(&peer) {
-            return log::from_a_server(&peer);
+        if let Peer::Inet(from) = peer {
+            if is_a_servers(from.port(), &self.ports) {
+                return log::from_a_server(&peer);
+            }
         }
         if !self.allow.admits(&peer) {
             return log::denied(&peer);

@@ -17,20 +17,20 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::datagrams::Datagrams;
-use self::shared::Waiter;
 use self::streams::Connection;
 use super::accept::Listener;
 use super::backoff::Backoff;
 use super::capture::Capture;
 use super::child::{Children, Command, Exited};
-use super::datagram::DatagramSocket;
+use super::datagram::{DatagramSocket, Request};
+use super::inherit::Sockets;
 use super::limits::{Allow, Sources};
 use super::linger::Linger;
 use super::log::{self, Latch};
 use super::notify::{Counts, Notify};
 use super::options::{Handoff, Options};
 use super::ratelimit::RateLimiter;
-use super::sockets::{Kind, Sockets};
+use super::sockets::Kind;
 
 /// The token of the signal descriptor. Connections that are being ended have their numbers from
 /// 0 up, listeners theirs from `LISTENERS` up, datagram sockets theirs from `DATAGRAMS` up.
@@ -54,12 +54,20 @@ enum Purpose {
     Told,
 }
 
+/// Who waits for a run that is shared.
+enum Waiter {
+    Stream(Connection),
+    Datagram { socket: usize, request: Request },
+}
+
 struct Server {
     epoll: Epoll,
     signals: SignalFd,
     signal_backoff: Backoff,
     listeners: Vec<Listener>,
     datagrams: Vec<Datagrams>,
+    /// The UDP ports among them.
+    ports: Vec<u16>,
     handoff: Handoff,
     capture: Capture<Waiter>,
     command: Command,
@@ -102,6 +110,7 @@ pub(crate) fn serve(options: &Options, sockets: Sockets, command: Command) -> Re
     let mut server = Server::new(options, sockets, command)?;
     server.notify.ready();
     let why = server.run()?;
+    server.tell_refusals(None);
     log::stopping(why, server.counts.answered, server.counts.failed);
     Ok(())
 }
@@ -123,6 +132,7 @@ impl Server {
             signal_backoff: Backoff::new(),
             listeners: Vec::new(),
             datagrams: Vec::new(),
+            ports: Vec::new(),
             handoff: options.handoff,
             capture: Capture::new(options.max_age, OUTPUT),
             command,
@@ -154,6 +164,7 @@ impl Server {
                     let name = socket.name.clone();
                     let token = DATAGRAMS + server.datagrams.len() as u64;
                     let socket = DatagramSocket::new(socket).map_err(failed(&name))?;
+                    server.ports.extend(socket.port());
                     server.datagrams.push(Datagrams::new(socket, name, token));
                 }
             }
@@ -186,6 +197,7 @@ impl Server {
             }
             let count = self.wait(&mut events, now)?;
             self.handle(&events[..count], &mut ready);
+            self.capture.looked();
         }
     }
 
@@ -300,6 +312,11 @@ impl Server {
         self.datagrams
             .iter_mut()
             .for_each(|datagrams| datagrams.tick(now));
+        self.tell_refusals(Some(now));
+    }
+
+    /// Tells of the datagrams beyond the rate limit, if it is time to; None: it is the last time.
+    fn tell_refusals(&mut self, now: Option<Instant>) {
         if let Some(refusals) = self.rate_limiter.report(now) {
             log::rate_limited(refusals.count, &refusals.example);
         }

@@ -6,18 +6,10 @@ use std::time::Instant;
 
 use nix::unistd::Pid;
 
-use super::streams::Connection;
-use super::{Purpose, Server};
+use super::{Purpose, Server, Waiter};
 use crate::daemon::capture::{Answered, Progress};
 use crate::daemon::child::{Ending, Exited};
-use crate::daemon::datagram::Request;
 use crate::daemon::log;
-
-/// Who waits for a run.
-pub(super) enum Waiter {
-    Stream(Connection),
-    Datagram { socket: usize, request: Request },
-}
 
 impl Server {
     /// Has somebody wait for the next run, or answers at once where `--max-age` allows it.

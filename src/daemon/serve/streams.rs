@@ -9,8 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::shared::Waiter;
-use super::{Purpose, Server};
+use super::{Purpose, Server, Waiter};
 use crate::daemon::accept::Accepted;
 use crate::daemon::child::{Ending, Exited};
 use crate::daemon::limits::Place;

@@ -1,0 +1,289 @@
+//! Where the sockets come from: options, the environment and standard input come in, classified
+//! sockets go out, or one sentence that names what is wrong.
+//!
+//! A wrong descriptor is refused before the service manager hears READY=1.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io::stdin;
+use std::os::fd::{AsFd, OwnedFd};
+
+use listenfd::ListenFd;
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::{AddressFamily, SockType, getsockopt, sockopt};
+use nix::sys::stat::fstat;
+
+use super::listen::{self, Bound};
+use super::options::Options;
+use super::sockets::{Socket, classify};
+
+/// The first descriptor that a service manager passes (sd_listen_fds(3)).
+const LISTEN_FDS_START: usize = 3;
+
+/// The sockets, and whether this process bound them itself.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub(crate) sockets: Vec<Socket>,
+    /// Paths of UNIX sockets to remove in the end: those that this process has bound.
+    pub(crate) bound_paths: Vec<listen::BoundPath>,
+    pub(crate) inherited: bool,
+}
+
+/// Why there are no sockets to serve.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Nobody handed over a socket: the daemon was started the wrong way.
+    Usage(String),
+    /// A socket that was handed over, or asked for, cannot be served.
+    Failed(String),
+}
+
+/// Finds the sockets: `--listen`, `--inetd`, `LISTEN_FDS`, standard input, in this order.
+///
+/// # Errors
+/// One sentence that names the option, the variable or the descriptor, and what to do.
+pub(crate) fn acquire(options: &Options) -> Result<Sockets, Refused> {
+    if !options.listen.is_empty() {
+        let Bound { sockets, paths } =
+            listen::bind_all(&options.listen).map_err(Refused::Failed)?;
+        return Ok(Sockets {
+            sockets,
+            bound_paths: paths,
+            inherited: false,
+        });
+    }
+    if options.inetd {
+        return from_stdin()?.ok_or_else(|| {
+            Refused::Usage(
+                "--inetd: standard input is not a socket; start ruptimed from inetd, xinetd, socat or a unit with StandardInput=socket"
+                    .to_owned(),
+            )
+        });
+    }
+    let why_not = match from_environment().map_err(Refused::Failed)? {
+        Inherited::Sockets(sockets) => return Ok(sockets),
+        Inherited::None(why_not) => why_not,
+    };
+    if let Some(sockets) = from_stdin()? {
+        return Ok(sockets);
+    }
+    Err(Refused::Usage(format!(
+        "no socket to serve ({why_not}): enable ruptime.socket, or give --listen ADDR"
+    )))
+}
+
+fn inherited(sockets: Vec<Socket>) -> Result<Sockets, String> {
+    refuse_doubles(&sockets)?;
+    Ok(Sockets {
+        sockets,
+        bound_paths: Vec::new(),
+        inherited: true,
+    })
+}
+
+fn from_stdin() -> Result<Option<Sockets>, Refused> {
+    let stdin = stdin();
+    match getsockopt(&stdin.as_fd(), sockopt::SockType) {
+        Err(Errno::ENOTSOCK | Errno::EBADF) => return Ok(None),
+        Err(errno) => return Err(Refused::Failed(format!("standard input: {}", errno.desc()))),
+        Ok(_) => {}
+    }
+    let fd = stdin
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| Refused::Failed(format!("standard input: {error}")))?;
+    classify(fd, "standard input")
+        .and_then(|socket| inherited(vec![socket]))
+        .map(Some)
+        .map_err(Refused::Failed)
+}
+
+enum Inherited {
+    Sockets(Sockets),
+    /// Nothing was passed to this process; why, for the error message.
+    None(String),
+}
+
+/// Takes what the service manager passed (sd_listen_fds(3)). The count is checked before
+/// listenfd sees it, since listenfd makes a list of that length.
+fn from_environment() -> Result<Inherited, String> {
+    let count = match listen_fds(
+        std::env::var_os("LISTEN_FDS"),
+        std::env::var_os("LISTEN_PID"),
+        std::process::id(),
+    )? {
+        ListenFds::Passed(count) => count,
+        ListenFds::None(why_not) => return Ok(Inherited::None(why_not)),
+    };
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    if (count as u64).saturating_add(LISTEN_FDS_START as u64) > limit {
+        return Err(format!(
+            "LISTEN_FDS={count} cannot be true: this process may have {limit} descriptors"
+        ));
+    }
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':').filter(|_| !names.is_empty());
+    let mut manager = ListenFd::from_env();
+    let mut sockets = Vec::with_capacity(count);
+    for index in 0..count {
+        let label = match names.next() {
+            Some(name) => format!(
+                "fd {} (\"{}\")",
+                index + LISTEN_FDS_START,
+                name.escape_debug()
+            ),
+            None => format!("fd {}", index + LISTEN_FDS_START),
+        };
+        let fd = take(&mut manager, index, &label)?;
+        sockets.push(classify(fd, &label)?);
+    }
+    inherited(sockets).map(Inherited::Sockets)
+}
+
+#[derive(Debug, PartialEq)]
+enum ListenFds {
+    Passed(usize),
+    None(String),
+}
+
+/// Reads LISTEN_FDS and LISTEN_PID as sd_listen_fds(3) does: a missing or foreign LISTEN_PID
+/// means that the descriptors are not for this process.
+fn listen_fds(fds: Option<OsString>, pid: Option<OsString>, own: u32) -> Result<ListenFds, String> {
+    let Some(fds) = fds else {
+        return Ok(ListenFds::None("LISTEN_FDS is not set".to_owned()));
+    };
+    let fds = fds.to_string_lossy();
+    let count: usize = match fds.parse() {
+        Ok(0) => return Ok(ListenFds::None("LISTEN_FDS is 0".to_owned())),
+        Ok(count) => count,
+        Err(_) => {
+            return Err(format!(
+                "LISTEN_FDS={} is not a number of descriptors",
+                fds.escape_debug()
+            ));
+        }
+    };
+    let Some(pid) = pid else {
+        return Ok(ListenFds::None(format!(
+            "LISTEN_FDS is {count}, but LISTEN_PID is not set, so they are not for this process"
+        )));
+    };
+    let pid = pid.to_string_lossy();
+    match pid.parse::<u32>() {
+        Ok(pid) if pid == own => Ok(ListenFds::Passed(count)),
+        Ok(pid) => Ok(ListenFds::None(format!(
+            "LISTEN_PID is {pid} and this process is {own}, so LISTEN_FDS is for another"
+        ))),
+        Err(_) => Err(format!(
+            "LISTEN_PID={} is not a process number",
+            pid.escape_debug()
+        )),
+    }
+}
+
+/// Takes one descriptor out of listenfd, close-on-exec, as any kind of socket that is served
+/// here. listenfd counts an IPv6 socket as IPv4.
+fn take(manager: &mut ListenFd, index: usize, label: &str) -> Result<OwnedFd, String> {
+    const SERVED: [(AddressFamily, SockType); 6] = [
+        (AddressFamily::Inet, SockType::Stream),
+        (AddressFamily::Unix, SockType::Stream),
+        (AddressFamily::Inet, SockType::Datagram),
+        (AddressFamily::Unix, SockType::SeqPacket),
+        (AddressFamily::Unix, SockType::Datagram),
+        (AddressFamily::Vsock, SockType::Stream),
+    ];
+    for (family, kind) in SERVED {
+        match manager.take_custom::<OwnedFd>(index, family as i32, kind as i32, "socket") {
+            Ok(Some(fd)) => return Ok(fd),
+            Ok(None) => break,
+            Err(_) => {}
+        }
+    }
+    Err(format!("{label} {}", what_it_is(index + LISTEN_FDS_START)))
+}
+
+/// Says what a descriptor that is not served is, as far as /proc (proc(5)) tells.
+fn what_it_is(number: usize) -> String {
+    match std::fs::read_link(format!("/proc/self/fd/{number}")) {
+        Ok(target) => {
+            let target = target.to_string_lossy();
+            if target.starts_with("socket:") {
+                "is a socket of a kind that is not served here; TCP, UDP, UNIX and vsock sockets are".to_owned()
+            } else if target.starts_with("pipe:") {
+                "is a pipe, not a socket".to_owned()
+            } else {
+                format!("is not a socket but {}", target.escape_debug())
+            }
+        }
+        Err(_) => "is not open".to_owned(),
+    }
+}
+
+/// The same socket twice would take its connections twice, and count them twice.
+fn refuse_doubles(sockets: &[Socket]) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    for socket in sockets {
+        let stat = fstat(&socket.fd).map_err(|errno| format!("{socket}: {}", errno.desc()))?;
+        if !seen.insert((stat.st_dev, stat.st_ino)) {
+            return Err(format!(
+                "{socket} was passed twice; each socket once, please"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn env(text: &str) -> Option<OsString> {
+        Some(text.into())
+    }
+
+    #[test]
+    fn listen_fds_is_read_as_sd_listen_fds_reads_it() {
+        assert_eq!(listen_fds(env("2"), env("7"), 7), Ok(ListenFds::Passed(2)));
+        for (fds, pid) in [
+            (None, None),
+            (None, env("7")),
+            (env("0"), env("7")),
+            (env("2"), None),
+            (env("2"), env("8")),
+        ] {
+            assert!(
+                matches!(
+                    listen_fds(fds.clone(), pid.clone(), 7),
+                    Ok(ListenFds::None(_))
+                ),
+                "{fds:?} {pid:?}"
+            );
+        }
+        for (fds, pid) in [
+            ("two", "7"),
+            ("-1", "7"),
+            ("", "7"),
+            ("99999999999999999999999", "7"),
+            ("1", "me"),
+        ] {
+            assert!(listen_fds(env(fds), env(pid), 7).is_err(), "{fds} {pid}");
+        }
+    }
+
+    #[test]
+    fn a_socket_passed_twice_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let twin = listener.try_clone().expect("a twin");
+        let sockets = [
+            classify(listener.into(), "fd 3").expect("served"),
+            classify(twin.into(), "fd 4").expect("served"),
+        ];
+        assert!(
+            refuse_doubles(&sockets)
+                .expect_err("twice")
+                .contains("twice")
+        );
+    }
+}

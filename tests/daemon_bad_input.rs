@@ -14,7 +14,9 @@ use common::daemon::Ruptimed;
 use common::manager::Manager;
 use common::net::Address;
 use common::temp::TempDir;
-use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, listen, shutdown, socket,
+};
 
 /// Starts a daemon that must not come up; checks that it ends with this status and tells why in
 /// one line that holds all these words.
@@ -205,10 +207,10 @@ fn a_host_is_unknown() {
 #[test]
 fn a_path_cannot_be_a_socket() {
     let dir = TempDir::new();
-    let listen = |name: &str| format!("unix:{}", dir.text(name));
+    let at = |name: &str| format!("unix:{}", dir.text(name));
     let path = dir.join("file");
     std::fs::write(&path, "precious").expect("a file");
-    let daemon = with(&["--listen", &listen("file")]);
+    let daemon = with(&["--listen", &at("file")]);
     refused(daemon, 1, &["file", "is not a socket"]);
     assert_eq!(
         std::fs::read_to_string(&path).expect("the file"),
@@ -216,17 +218,13 @@ fn a_path_cannot_be_a_socket() {
     );
 
     let _taken = UnixListener::bind(dir.join("taken")).expect("a socket");
-    refused(
-        with(&["--listen", &listen("taken")]),
-        1,
-        &["taken", "in use"],
-    );
+    refused(with(&["--listen", &at("taken")]), 1, &["taken", "in use"]);
     assert!(dir.join("taken").exists());
 
-    let daemon = with(&["--listen", &listen("no/folder")]);
+    let daemon = with(&["--listen", &at("no/folder")]);
     refused(daemon, 1, &["no/folder", "No such file"]);
     let long = "x".repeat(120);
-    refused(with(&["--listen", &listen(&long)]), 1, &["107 bytes"]);
+    refused(with(&["--listen", &at(&long)]), 1, &["107 bytes"]);
 }
 
 /// A link is somebody's, and is not followed.
@@ -266,6 +264,32 @@ fn an_option_is_wrong() {
     ] {
         refused(with(options), 2, &[word, "--help"]);
     }
+}
+
+/// Nobody reads what is wrong, but the exit status tells it all the same.
+#[test]
+fn a_dead_standard_error_changes_nothing() {
+    for (options, status) in [
+        (&["--no-such-option"][..], 2),
+        (&[], 2),
+        (&["--listen", "192.0.2.1:0"], 1),
+    ] {
+        let (read, write) = nix::unistd::pipe().expect("a pipe");
+        drop(read);
+        let mut process = with(options).change(|launch| launch.fd(2, write)).start();
+        assert_eq!(process.exit_status(), status, "{options:?}");
+    }
+}
+
+/// Its owner accepts nothing now, and its backlog is full: it is in use all the same.
+#[test]
+fn a_path_whose_owner_is_busy_is_in_use() {
+    let dir = TempDir::new();
+    let (listener, address) = Address::Unix(dir.join("s")).listen();
+    listen(&listener, Backlog::new(0).expect("a backlog")).expect("a listener");
+    let _waiting = address.connect();
+    let daemon = with(&["--listen", &format!("unix:{}", dir.text("s"))]);
+    refused(daemon, 1, &["in use"]);
 }
 
 #[test]

@@ -124,6 +124,29 @@ fn none_of_many_talkative_clients_is_reset() {
     }
 }
 
+/// A seqpacket message may be empty, and is not the end then (recv(2)).
+#[test]
+fn an_empty_message_is_not_the_end() {
+    for handoff in HANDOFFS {
+        let (_process, addresses, _dir) = serve(&["--handoff", handoff], &LONG);
+        let address = &addresses[4];
+        assert!(matches!(address, Address::Seqpacket(_)));
+        wait_for("an exchange within the time of lingering", || {
+            let start = Instant::now();
+            let client = address.connect();
+            for message in [&b""[..], b"x", b"", b"y"] {
+                client.send_message(message);
+            }
+            match client.read_by(64 << 10) {
+                Ok(reply) => assert!(reply == long_reply().into_bytes(), "a part of the reply"),
+                Err(_) if start.elapsed() >= LINGER => return None,
+                Err(error) => panic!("with {handoff}: {error}"),
+            }
+            Some(())
+        });
+    }
+}
+
 /// Goes away after as much of an exchange.
 fn leave(address: &Address, how: usize) {
     let client = address.connect();

@@ -114,7 +114,7 @@ fn every_signal_is_at_its_default_and_none_is_blocked() {
     let deaf = |daemon: Ruptimed| {
         daemon.change(|launch| {
             launch
-                .prologue("trap '' CHLD TERM INT HUP PIPE USR1 QUIT")
+                .through(&["env", "--ignore-signal=CHLD,TERM,INT,HUP,PIPE,USR1,QUIT"])
                 .blocking(SigSet::all())
         })
     };
@@ -315,7 +315,11 @@ fn a_grandchild_that_keeps_the_connection_does_not_keep_the_client() {
 fn children_are_reaped_whatever_the_launcher_left() {
     let (listener, address) = Address::any_tcp().listen();
     let process = Ruptimed::new([""; 0])
-        .change(|launch| launch.prologue("trap '' CHLD; sleep 0.1 & sleep 0.2 &"))
+        .change(|launch| {
+            launch
+                .prologue("sleep 0.1 & sleep 0.2 &")
+                .through(&["env", "--ignore-signal=CHLD"])
+        })
         .command(&["/bin/sh", "-c", "echo $$"])
         .inherit(listener)
         .start();

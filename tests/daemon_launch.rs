@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use common::daemon::Ruptimed;
 use common::launchers::{self, Launched};
 use common::net::{Address, is_uptime_line, tcp_pair, textbook_client};
-use common::process::Process;
+use common::process::{Process, state_of};
 use common::temp::TempDir;
 use common::{is_installed, tell, wait_until};
 
@@ -150,17 +150,24 @@ fn one_connection_passed_by_number() {
 /// O_NONBLOCK would be the command's too, and its writes would fail (fcntl(2)).
 #[test]
 fn a_connection_that_comes_non_blocking_gets_everything() {
+    const LENGTH: usize = 50_000_000;
     let (far, client) = tcp_pair();
     let far = std::net::TcpStream::from(far);
     far.set_nonblocking(true).expect("a flag");
-    let mut process = Ruptimed::new(["--inetd"])
-        .command(&["seq", "1", "500000"])
+    let process = Ruptimed::new(["--inetd", "--child-timeout", "3600"])
+        .command(&["head", "-c", &LENGTH.to_string(), "/dev/zero"])
         .on_stdio(far)
         .start();
-    let reply = client.reply();
-    assert_eq!(reply.lines().count(), 500_000);
-    drop(client);
-    assert_eq!(process.exit_status(), 0);
+    // Nobody reads, so the buffers between are full before all of it is written: it waits.
+    wait_until("the command waits for room", || {
+        let children = process.children();
+        let state = children.first().and_then(|child| state_of(*child));
+        state.is_some_and(|(name, state)| name == "head" && state != 'R')
+    });
+    assert_eq!(
+        client.read_by(64 << 10).expect("an orderly end").len(),
+        LENGTH
+    );
 }
 
 /// The client went away while the daemon was being started for it: no failure of the daemon's.

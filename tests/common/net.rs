@@ -175,6 +175,12 @@ impl Client {
         (&self.socket).write_all(bytes)
     }
 
+    /// Sends one message, which may be empty.
+    pub(crate) fn send_message(&self, bytes: &[u8]) {
+        let sent = (&self.socket).write(bytes).expect("room for a message");
+        assert_eq!(sent, bytes.len());
+    }
+
     /// Tells the server that nothing more comes.
     pub(crate) fn end_sending(&self) {
         self.socket

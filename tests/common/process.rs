@@ -52,6 +52,13 @@ impl Launch {
         self
     }
 
+    /// Starts the program through another one, which takes its command line and becomes it.
+    pub(crate) fn through(mut self, program: &[&str]) -> Self {
+        let words = program.iter().map(|word| (*word).to_owned());
+        self.words.splice(0..0, words);
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.to_owned(), value.to_owned()));
@@ -275,6 +282,13 @@ impl Drop for Orphan {
 /// Neither gone nor a zombie.
 pub(crate) fn is_alive(pid: Pid) -> bool {
     stat_fields(pid).is_some_and(|stat| stat[0] != "Z" && stat[0] != "X")
+}
+
+/// A process's name and its state: R where it runs, S or D where it waits, Z where it has ended.
+pub(crate) fn state_of(pid: Pid) -> Option<(String, char)> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let state = stat_fields(pid)?[0].chars().next()?;
+    Some((name.trim().to_owned(), state))
 }
 
 fn children_of(parent: Pid) -> Vec<Pid> {

@@ -168,6 +168,25 @@ fn servers_do_not_answer_each_other() {
     }
 }
 
+/// Nor do the sockets of one daemon, whatever their ports.
+#[test]
+fn the_sockets_of_one_daemon_do_not_answer_each_other() {
+    let (first, at_first) = At::udp("127.0.0.1:0").bind();
+    let (second, at_second) = At::udp("127.0.0.1:0").bind();
+    let mut process = Ruptimed::new(["--rate-limit", "0", "--log-level", "debug"])
+        .command(&HI)
+        .inherit(copy(&first))
+        .inherit(second)
+        .start();
+    as_udp(&first)
+        .send_to(b"?", udp_address(&at_second))
+        .expect("sent");
+    process.wait_for_stderr("it is a server's port");
+    assert_eq!(ask(&at_first), "hi\n");
+    let told = process.wait_for_stderr("command ");
+    assert_eq!(told.matches("command ").count(), 1, "{told}");
+}
+
 /// A port where other services answer whatever they get: echo and its like would be answered for
 /// ever (CERT advisory CA-1996-01). No client has such a port.
 #[test]
@@ -188,7 +207,7 @@ fn privileged_ports_are_not_answered() {
 /// daemon's socket (udp(7)), here also those that only a socket with IP_RECVERR hears of.
 #[test]
 fn clients_that_have_gone_hurt_nobody() {
-    for hears_errors in [false] {
+    for hears_errors in [false, true] {
         let runs = Runs::new();
         let (socket, at) = At::udp("127.0.0.1:0").bind();
         if hears_errors {
@@ -265,6 +284,21 @@ fn a_unix_client_without_an_address_is_told_at_debug() {
     assert_eq!(told.matches("has no address to answer to").count(), 3);
 }
 
+/// A UNIX client that asks and asks and never reads: its own queue is full, not the daemon's.
+#[test]
+fn a_unix_client_that_does_not_read_holds_up_nobody() {
+    let dir = TempDir::new();
+    let (process, at, _) = on(&At::Unix(dir.join("s")), &[], &HI);
+    let idler = UnixDatagram::bind(dir.join("idler")).expect("a path");
+    for _ in 0..1000 {
+        idler
+            .send_to(b"?", dir.join("s"))
+            .expect("the daemon reads");
+    }
+    assert_eq!(ask(&at), "hi\n");
+    assert_eq!(process.stderr(), "");
+}
+
 /// The limit of one source concerns no other, nor any other transport; and what was not answered
 /// is told as a sum.
 #[test]
@@ -297,7 +331,7 @@ fn the_rate_limit_concerns_one_source_and_is_told_once() {
     let other = Asker::from(SocketAddr::from(([127, 0, 1, 1], 0)), udp_address(&at));
     other.send(b"?");
     assert_eq!(other.receive(), "hi\n");
-    let told = process.wait_for_stderr("beyond --rate-limit");
+    let told = process.wait_for_stderr("beyond --rate-limit, not answered");
     assert!(told.contains("from the network of 127.0.0.0"), "{told}");
     // Each second that is counted begins with a reply. One sum is told in ten seconds.
     let seconds = start.elapsed().as_secs() as usize;

@@ -134,7 +134,7 @@ fn a_victim_gets_no_more_than_the_limit() {
             (1..=LIMIT * (seconds + 1)).contains(&replies),
             "{replies} replies to {network} in {seconds} s"
         );
-        process.wait_for_stderr("beyond --rate-limit");
+        process.wait_for_stderr("beyond --rate-limit, not answered");
         let stderr = process.stderr();
         assert!(stderr.lines().count() <= 3 + seconds / 10, "{stderr}");
     }

@@ -76,6 +76,36 @@ fn a_manager_that_does_not_listen_hurts_nobody() {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
+/// A full pipe, and nobody who reads the records from it: they are lost, and the clients are not.
+#[test]
+fn a_standard_error_that_nobody_reads_holds_nobody_up() {
+    let (read, write) = nix::unistd::pipe().expect("a pipe");
+    let filler = std::fs::File::from(write.try_clone().expect("a copy"));
+    let (listener, address) = Address::any_tcp().listen();
+    let _process = Ruptimed::new(["--log-level", "debug"])
+        .command(&HI)
+        .change(|launch| launch.fd(2, write))
+        .inherit(listener)
+        .start();
+    assert_eq!(address.connect().reply(), "hi\n");
+    fill(&filler);
+    for _ in 0..20 {
+        assert_eq!(address.connect().reply(), "hi\n");
+    }
+    drop(read);
+    assert_eq!(address.connect().reply(), "hi\n");
+}
+
+/// Writes into a pipe until nothing more goes in. The flag that this takes is the daemon's, too,
+/// for the moment.
+fn fill(mut pipe: &std::fs::File) {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use std::io::Write;
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
+    while pipe.write(b"x").is_ok() {}
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::empty())).expect("a flag");
+}
+
 /// The counts of a STATUS= line: answered, failed, running.
 fn counts(status: &str) -> Option<[u64; 3]> {
     let mut numbers = ["answered ", "failed ", "running "].iter().map(|word| {

@@ -98,7 +98,7 @@ impl Gate {
 
     fn command(&self) -> [String; 4] {
         let script = ": >$0/run.$$
-            until [ -e $0/open ]; do sleep 0.05; done
+            until [ -e $0/open ] || [ ! -d $0 ]; do sleep 0.05; done
             rm $0/run.$$
             echo hi";
         let path = self.dir.path().display().to_string();

@@ -48,9 +48,10 @@ impl FromStr for ListenAddr {
             None => (None, rest),
             Some((host, port)) => (Some(host_name(host)?), port),
         };
-        let port = port
-            .parse()
-            .map_err(|_| format!("'{}' is no port from 0 to 65535", port.escape_debug()))?;
+        let port = Some(port)
+            .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|port| port.parse().ok())
+            .ok_or_else(|| format!("'{}' is no port from 0 to 65535", port.escape_debug()))?;
         Ok(ListenAddr::Inet {
             datagram,
             host,
@@ -60,14 +61,25 @@ impl FromStr for ListenAddr {
 }
 
 fn host_name(host: &str) -> Result<String, String> {
-    match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
-        Some(Some(v6)) => Ok(v6.to_owned()),
-        Some(None) => Err("'[' without its ']'".to_owned()),
-        None if host.is_empty() => {
-            Err("no host before the ':'; write the port alone for every address".to_owned())
-        }
-        None if host.contains(':') => Err("an IPv6 address needs brackets: [::1]:10513".to_owned()),
-        None => Ok(host.to_owned()),
+    if let Some(rest) = host.strip_prefix('[') {
+        let v6 = rest.strip_suffix(']').ok_or("'[' without its ']'")?;
+        let address = v6.split_once('%').map_or(v6, |(address, _zone)| address);
+        return match address.parse::<Ipv6Addr>() {
+            Ok(_) => Ok(v6.to_owned()),
+            Err(_) => Err(format!(
+                "'{}' in brackets is no IPv6 address",
+                v6.escape_debug()
+            )),
+        };
+    }
+    if host.is_empty() {
+        Err("no host before the ':'; write the port alone for every address".to_owned())
+    } else if host.contains(':') {
+        Err("an IPv6 address needs brackets: [::1]:10513".to_owned())
+    } else if host.contains(['[', ']']) {
+        Err(format!("'{}' is no host", host.escape_debug()))
+    } else {
+        Ok(host.to_owned())
     }
 }
 
@@ -111,12 +123,16 @@ impl Drop for BoundPath {
     }
 }
 
-/// The default holds some 200 requests, fewer than may come in one moment. Without the privilege
-/// (CAP_NET_ADMIN) it gets what net.core.rmem_max allows (socket(7)); less is no failure.
-fn make_room_for_requests(socket: &OwnedFd) {
+/// The defaults hold some 200 datagrams, fewer than may come in one moment, or than may wait for
+/// a neighbour that does not answer. Without the privilege (CAP_NET_ADMIN) they become what
+/// net.core.rmem_max and wmem_max allow (socket(7)); less is no failure.
+fn make_room_for_datagrams(socket: &OwnedFd) {
     let bytes = 4 << 20;
     if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err() {
         let _ = setsockopt(socket, sockopt::RcvBuf, &bytes);
+    }
+    if setsockopt(socket, sockopt::SndBufForce, &bytes).is_err() {
+        let _ = setsockopt(socket, sockopt::SndBuf, &bytes);
     }
 }
 
@@ -217,7 +233,7 @@ fn bind_one(datagram: bool, address: SocketAddr, v6only: bool) -> Result<Socket,
         }
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
         if datagram {
-            make_room_for_requests(&fd);
+            make_room_for_datagrams(&fd);
         } else {
             listen(&fd, Backlog::MAXCONN)?;
         }
@@ -340,6 +356,13 @@ mod tests {
             "65536",
             "-1",
             "localhost",
+            "[]:0",
+            "[localhost]:80",
+            "[a:b]:1",
+            "[x[y]:1",
+            "x]:1",
+            "+80",
+            "h:+80",
             "unix:",
             "udp:",
             "tcp:h:x",

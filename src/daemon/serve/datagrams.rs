@@ -19,18 +19,21 @@ const WAITING_DATAGRAMS: usize = 4096;
 /// Datagrams taken in one turn of the loop.
 const RECEIVES: usize = 1024;
 /// How long a reply waits for room; then its client has asked again, or gone.
-const SEND: Duration = Duration::from_secs(5);
+const SEND: Duration = Duration::from_millis(250);
+/// Replies that wait for room at most; no more requests are taken then.
+const UNSENT: usize = 4096;
 
 /// A datagram socket in the loop.
 pub(super) struct Datagrams {
     socket: DatagramSocket,
     name: String,
     token: u64,
-    registered: EpollFlags,
+    armed: bool,
     receiving: Backoff,
     /// Replies that wait for room, and since when.
     outbox: VecDeque<(Instant, Request, Rc<[u8]>)>,
-    /// Room is looked for when epoll tells of it, and now and then in case it does not.
+    /// When to look for room again. Not by epoll: replies to addresses that nobody has keep the
+    /// buffer full for seconds (ARP, RFC 4861), and those that come meanwhile must not wait.
     sending: Backoff,
     unsent: Latch,
 }
@@ -41,7 +44,7 @@ impl Datagrams {
             socket,
             name,
             token,
-            registered: EpollFlags::empty(),
+            armed: false,
             receiving: Backoff::new(),
             outbox: VecDeque::new(),
             sending: Backoff::new(),
@@ -72,23 +75,24 @@ impl Datagrams {
         }
     }
 
-    /// Polls for requests if there is room for them; for room to send, while replies wait for it.
+    /// Polls for requests if there is room for them and no pause is on, else leaves them.
     pub(super) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) {
         // Asked first: it also forgets a pause that is over, which the loop would wake up for.
         let paused = self.receiving.is_paused(now);
-        let wanted = if !self.outbox.is_empty() {
-            // Edge-triggered: a socket that says both "ready" and EAGAIN must not spin the loop.
-            EpollFlags::EPOLLOUT | EpollFlags::EPOLLET
-        } else if room && !paused {
-            EpollFlags::EPOLLIN
-        } else {
-            EpollFlags::empty()
-        };
-        if wanted == self.registered {
+        let wanted = room && !paused && self.has_room();
+        if wanted == self.armed {
             return;
         }
-        match self.register(epoll, wanted) {
-            Ok(()) => self.registered = wanted,
+        let result = if wanted {
+            epoll.add(
+                &self.socket,
+                EpollEvent::new(EpollFlags::EPOLLIN, self.token),
+            )
+        } else {
+            epoll.delete(&self.socket)
+        };
+        match result {
+            Ok(()) => self.armed = wanted,
             // ENOMEM, ENOSPC (max_user_watches): it may pass.
             Err(errno) => {
                 log::receive_failed(&mut self.receiving.fault, &self.name, errno);
@@ -97,15 +101,9 @@ impl Datagrams {
         }
     }
 
-    fn register(&self, epoll: &Epoll, wanted: EpollFlags) -> nix::Result<()> {
-        let mut event = EpollEvent::new(wanted, self.token);
-        if self.registered.is_empty() {
-            epoll.add(&self.socket, event)
-        } else if wanted.is_empty() {
-            epoll.delete(&self.socket)
-        } else {
-            epoll.modify(&self.socket, &mut event)
-        }
+    /// True where the replies of more requests may be kept.
+    fn has_room(&self) -> bool {
+        self.outbox.len() < UNSENT
     }
 
     /// Sends a reply, or keeps it until there is room.
@@ -161,13 +159,10 @@ impl Server {
         !self.stopping && self.capture.waiting() < WAITING_DATAGRAMS
     }
 
-    /// Takes requests out of a socket's queue, and sends what waits for room.
+    /// Takes requests out of a socket's queue.
     pub(super) fn datagrams_ready(&mut self, index: usize, now: Instant) {
-        if !self.datagrams[index].is_flushed() {
-            self.datagrams[index].flush(now);
-        }
         for received in 0..RECEIVES {
-            if !self.has_room_for_datagrams() || !self.datagrams[index].is_flushed() {
+            if !self.has_room_for_datagrams() || !self.datagrams[index].has_room() {
                 return;
             }
             let datagrams = &mut self.datagrams[index];

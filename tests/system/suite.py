@@ -15,9 +15,10 @@ import sys
 import time
 import unittest
 
+import cost
 import roots
 from case import SystemTest
-from machine import CGROUPS, HERE, mount
+from machine import CGROUPS, HERE, Machine, mount
 
 REPOSITORY = HERE.parent.parent
 INSTALLED = pathlib.Path("/run/installed")
@@ -26,6 +27,8 @@ INSTALLED = pathlib.Path("/run/installed")
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/system/run", description=__doc__.splitlines()[0])
     parser.add_argument("release", nargs="?", default="all", choices=[*roots.RELEASES, "all"])
+    parser.add_argument("--cost", type=int, metavar="ROUNDS",
+                        help="test nothing, but measure what each directive of the sandbox costs")
     parser.add_argument("word", nargs="*", help="run only tests whose name has one of these")
     return parser.parse_args()
 
@@ -91,6 +94,17 @@ def tests_of(release, words):
     return suite
 
 
+def measure(releases, rounds):
+    for release in releases:
+        machine = Machine(f"{release}-cost", roots.path(release), INSTALLED)
+        try:
+            machine.boot()
+            print(release)
+            cost.measure(machine, rounds)
+        finally:
+            machine.power_off()
+
+
 def main():
     args = arguments()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -99,6 +113,8 @@ def main():
     with roots.ready(releases):
         private_mounts()
         install()
+        if args.cost:
+            return measure(releases, args.cost)
         suite = unittest.TestSuite(tests_of(release, args.word) for release in releases)
         try:
             result = unittest.TextTestRunner(sys.stdout, verbosity=2, resultclass=Result).run(suite)

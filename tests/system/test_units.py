@@ -86,7 +86,7 @@ class Units(SystemTest):
         machine.exec_start("ruptime.service", "/usr/sbin/ruptimed -- /bin/sh -c 'sleep 2; echo whole'")
         self.started()
         load = self.load(TCP, count=1, expect=r"\Awhole\n\Z")
-        self.wait_for_command("sleep 2")
+        self.wait_for_sleep()
         machine.systemctl("stop", "ruptime.socket")
         self.assert_all_answered(load.result(), 1)
 
@@ -97,11 +97,11 @@ class Units(SystemTest):
         machine.exec_start("ruptime.service", "/usr/sbin/ruptimed -- /bin/sleep 600")
         self.started()
         load = self.load(TCP, count=1, expect=r"\Aerror: .*\n\Z")
-        self.wait_for_command("sleep 600")
+        self.wait_for_sleep()
         machine.systemctl("stop", "ruptime.service")
         self.assert_all_answered(load.result(), 1)
         self.assertEqual(machine.show("ruptime.service", "Result"), "success")
 
-    def wait_for_command(self, command):
+    def wait_for_sleep(self):
         self.machine.wait_until(
-            lambda: self.machine.run("pgrep", "-f", command, check=False).stdout, f"{command} runs")
+            lambda: self.machine.run("pgrep", "-x", "sleep", check=False).stdout, "the command runs")

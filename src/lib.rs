@@ -16,6 +16,8 @@
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(test)]
+mod found;
 mod usage;
 
 /// The service's name in services(5), looked up by the client.

@@ -187,6 +187,19 @@ mod tests {
         .prop_map(|pieces| pieces.concat())
     }
 
+    #[test]
+    fn what_was_found_is_mended() {
+        let found = crate::found::inputs;
+        found("reply").iter().for_each(|bytes| reply(bytes));
+        found("hosts_file")
+            .iter()
+            .for_each(|bytes| hosts_file(bytes));
+        found("escaping").iter().for_each(|bytes| escaping(bytes));
+        for word in found("host") {
+            host(&String::from_utf8(word).expect("a &str target"));
+        }
+    }
+
     proptest! {
         #[test]
         fn replies(bytes in prop::collection::vec(any::<u8>(), 0..700)) {

@@ -139,6 +139,16 @@ mod tests {
         .prop_map(|pieces| pieces.concat())
     }
 
+    #[test]
+    fn what_was_found_is_mended() {
+        for text in crate::found::inputs("listen_address") {
+            listen_address(&String::from_utf8(text).expect("a &str target"));
+        }
+        for input in crate::found::inputs("rate_limit") {
+            rate_limit((input[0] % 16).into(), &requests(&input[1..]));
+        }
+    }
+
     proptest! {
         #[test]
         fn listen_addresses(text in words()) {

@@ -52,6 +52,10 @@ impl Crowd {
         !self.over.load(Ordering::Relaxed)
     }
 
+    fn made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
+    }
+
     /// A connection from one of eight addresses that are not the honest client's; None where the
     /// system refuses (no port, no room), as it may for an attacker.
     fn connect(&self) -> Option<TcpStream> {
@@ -94,7 +98,7 @@ fn reset(stream: TcpStream) {
 fn open_and_leave(crowd: &Crowd) {
     let mut left = Vec::new();
     while crowd.goes_on() {
-        if left.len() < crowd.size {
+        if crowd.made() < crowd.size {
             left.extend(crowd.connect());
         } else {
             std::thread::sleep(PACE);
@@ -102,15 +106,19 @@ fn open_and_leave(crowd: &Crowd) {
     }
 }
 
-/// Keeps connections busy with a byte now and then, on each until it is thrown out.
+/// Keeps connections busy with a byte ten times a second, on each until it is thrown out.
 fn drip(crowd: &Crowd) {
     let mut fed: Vec<TcpStream> = Vec::new();
     while crowd.goes_on() {
         if fed.len() < crowd.size / 10 {
             fed.extend(crowd.connect());
         }
-        std::thread::sleep(PACE);
-        fed.retain(|mut stream| stream.write(b".").is_ok());
+        for mut stream in std::mem::take(&mut fed) {
+            std::thread::sleep(Duration::from_millis(100) / (crowd.size / 10) as u32);
+            if stream.write(b".").is_ok() {
+                fed.push(stream);
+            }
+        }
     }
 }
 
@@ -156,7 +164,7 @@ fn reset_everywhere(crowd: &Crowd) {
 fn half_close(crowd: &Crowd) {
     let mut left = Vec::new();
     while crowd.goes_on() {
-        if left.len() < crowd.size {
+        if crowd.made() < crowd.size {
             let stream = crowd.connect();
             if let Some(stream) = &stream {
                 let _ = stream.shutdown(Shutdown::Write);
@@ -231,9 +239,7 @@ fn withstand(options: &[&str]) {
         };
         let war = std::thread::scope(|scope| {
             let attackers = [0, 1].map(|_| scope.spawn(|| attack(&crowd)));
-            wait_until("a crowd", || {
-                crowd.made.load(Ordering::Relaxed) >= crowd.size / part
-            });
+            wait_until("a crowd", || crowd.made() >= crowd.size / part);
             let war = std::panic::catch_unwind(|| ask(&address, ASKED * scale(), is_uptime_line));
             crowd.over.store(true, Ordering::Relaxed);
             drop(attackers);
@@ -243,7 +249,7 @@ fn withstand(options: &[&str]) {
         println!(
             "{}: {name}, {} connections: median {:.1?} instead of {:.1?} ({:.2} times), longest {:.1?}",
             options.join(" "),
-            crowd.made.load(Ordering::Relaxed),
+            crowd.made(),
             median(&war),
             median(&peace),
             median(&war).as_secs_f64() / median(&peace).as_secs_f64(),

@@ -119,12 +119,14 @@ impl Datagrams {
     /// Sends what waits for room, and drops what has waited too long.
     fn flush(&mut self, now: Instant) {
         while let Some((since, request, answer)) = self.outbox.pop_front() {
-            if now.saturating_duration_since(since) >= SEND {
-                self.tell(&request, Errno::EAGAIN);
-            } else if !self.send(&request, &answer) {
+            if self.send(&request, &answer) {
+                continue;
+            }
+            if now.saturating_duration_since(since) < SEND {
                 self.outbox.push_front((since, request, answer));
                 return self.sending.pause(now);
             }
+            self.tell(&request, Errno::EAGAIN);
         }
         self.sending.succeeded();
     }

@@ -13,6 +13,10 @@ PRESETDIR ?= $(PREFIX)/lib/systemd/system-preset
 CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
 FIREWALLDDIR ?= $(PREFIX)/lib/firewalld/services
 UFWDIR ?= /etc/ufw/applications.d
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+# Debian's zsh looks in vendor-completions.
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
 CARGO ?= cargo
 # The packages build with --offline besides.
@@ -26,7 +30,13 @@ INSTALLED = $(foreach part,$(PARTS),$(INSTALLED_$(part)))
 # MODE:SOURCE:DESTINATION
 INSTALLED_client = \
 	755:$(BUILT)/ruptime:$(BINDIR)/ruptime \
-	644:packaging/man/ruptime.1:$(MANDIR)/man1/ruptime.1
+	644:packaging/man/ruptime.1:$(MANDIR)/man1/ruptime.1 \
+	644:packaging/completions/ruptime.bash:$(BASHDIR)/ruptime \
+	644:packaging/completions/_ruptime:$(ZSHDIR)/_ruptime \
+	644:packaging/completions/ruptime.fish:$(FISHDIR)/ruptime.fish \
+	644:systemd/ruptime-metrics.timer:$(UNITDIR)/ruptime-metrics.timer \
+	644:systemd/ruptime-metrics.service:$(UNITDIR)/ruptime-metrics.service \
+	644:systemd/50-ruptime-metrics.preset:$(PRESETDIR)/50-ruptime-metrics.preset
 
 INSTALLED_daemon = \
 	755:$(BUILT)/ruptimed:$(SBINDIR)/ruptimed \
@@ -42,7 +52,10 @@ INSTALLED_daemon = \
 	644:packaging/systemd/ruptime.catalog:$(CATALOGDIR)/ruptime.catalog \
 	644:packaging/firewalld/ruptime.xml:$(FIREWALLDDIR)/ruptime.xml \
 	644:packaging/firewalld/ruptime-udp.xml:$(FIREWALLDDIR)/ruptime-udp.xml \
-	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime
+	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime \
+	644:packaging/completions/ruptimed.bash:$(BASHDIR)/ruptimed \
+	644:packaging/completions/_ruptimed:$(ZSHDIR)/_ruptimed \
+	644:packaging/completions/ruptimed.fish:$(FISHDIR)/ruptimed.fish
 
 SCRIPTS = .ci/run tests/needs tests/try tests/system/run
 

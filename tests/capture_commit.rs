@@ -153,25 +153,23 @@ fn ask(at: &At) -> String {
 /// Says when it started, and takes its time.
 const CLOCK: &str = "read -r up _ </proc/uptime; sleep 0.03; echo $up";
 
-/// Clients of every transport that ask again and again, each out of step with the others.
+/// Clients of every transport that ask again and again, each at a pace of its own, so that some
+/// always ask in the middle of a run.
 fn ask_the_clock(served: &Served, time: Duration, check: impl Fn(u64, u64) + Sync) {
     let (check, end) = (&check, Instant::now() + time);
-    thread::scope(|scope| {
-        for address in &served.streams {
-            scope.spawn(move || {
-                while Instant::now() < end {
-                    let asked = now();
-                    check(asked, hundredths(&address.connect().reply()));
-                }
-            });
+    let at_a_pace = |pace: usize, ask: &dyn Fn() -> String| {
+        while Instant::now() < end {
+            let asked = now();
+            check(asked, hundredths(&ask()));
+            thread::sleep(Duration::from_millis(7 * pace as u64));
         }
-        for at in &served.datagrams {
-            scope.spawn(move || {
-                while Instant::now() < end {
-                    let asked = now();
-                    check(asked, hundredths(&ask(at)));
-                }
-            });
+    };
+    thread::scope(|scope| {
+        for (pace, address) in served.streams.iter().enumerate() {
+            scope.spawn(move || at_a_pace(pace, &|| address.connect().reply()));
+        }
+        for (pace, at) in served.datagrams.iter().enumerate() {
+            scope.spawn(move || at_a_pace(pace + 5, &|| ask(at)));
         }
     });
 }

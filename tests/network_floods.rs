@@ -207,3 +207,22 @@ fn two_services_do_not_talk_to_each_other() {
         assert_eq!(stderr.matches("not answered").count(), 1, "{stderr}");
     }
 }
+
+/// Forged senders who would have to be looked for on the local network (arp(7)) and are not there:
+/// the replies to them wait for the look-up, and must not keep the others waiting as long.
+#[test]
+fn senders_who_cannot_be_found_hold_up_nobody() {
+    let Some(world) = World::new() else { return };
+    let (process, [v4, _]) = world.start(&["--rate-limit", "0"]);
+    let forger = world.rest.enter(Forger::new);
+    for number in 0..3_000_u32 {
+        let host = 0x0a00_0100 + number;
+        forger.send(SocketAddr::from((Ipv4Addr::from(host), 4000)), v4);
+    }
+    let begin = Instant::now();
+    world.rest.enter(|| ask(v4));
+    // The kernel gives up on a neighbour after three seconds.
+    let waited = begin.elapsed();
+    assert!(waited < Duration::from_secs(10), "{waited:?}");
+    assert_eq!(process.stderr().lines().count(), 1, "{}", process.stderr());
+}

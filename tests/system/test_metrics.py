@@ -31,15 +31,19 @@ class Metrics(SystemTest):
     def metrics(self):
         return self.machine.path(FILE).read_text().splitlines()
 
+    def enabled(self):
+        return self.machine.run("systemctl", "is-enabled", TIMER, check=False).stdout.strip()
+
     def names(self):
         return sorted(path.name for path in self.machine.path(DIRECTORY).iterdir())
 
     def test_one_round(self):
         self.started()
-        self.hosts("127.0.0.1", "unix:/run/ruptime.sock", "127.0.0.1:1  # nobody there")
+        self.hosts("127.0.0.1", "localhost", "unix:/run/ruptime.sock", "127.0.0.1:1  # nobody there")
         self.machine.systemctl("start", SERVICE)
         lines = self.metrics()
         self.assertIn(UP, lines)
+        self.assertIn('ruptime_up{host="localhost"} 1', lines)
         self.assertIn('ruptime_up{host="unix:/run/ruptime.sock"} 1', lines)
         self.assertIn(DOWN, lines)
         self.assertEqual(lines[-1], "# EOF")
@@ -79,7 +83,10 @@ class Metrics(SystemTest):
         self.assertNotIn("writable", lines)
 
     def test_the_timer_is_not_enabled_and_asks_again_and_again(self):
-        self.assertEqual(self.machine.run("systemctl", "is-enabled", TIMER, check=False).stdout.strip(), "disabled")
+        self.assertEqual(self.enabled(), "disabled")
+        self.machine.systemctl("enable", "-q", TIMER)
+        self.machine.systemctl("preset", "-q", TIMER)
+        self.assertEqual(self.enabled(), "disabled")
         self.started()
         self.hosts("127.0.0.1")
         self.machine.dropin(TIMER, "[Timer]\nOnBootSec=\nOnUnitActiveSec=\nOnBootSec=1s\nOnUnitActiveSec=1s\n")

@@ -1,0 +1,258 @@
+#!/usr/bin/env python3
+"""The crates that are built in: brought along, and accounted for.
+
+In: Cargo.lock, by way of cargo(1). Out, by subcommand:
+
+  vendor DIR         the sources of all crates in DIR; those that no Linux needs as stubs
+  copyright DIR      packaging/debian/copyright for that DIR (DEP-5) on standard output
+  licenses           a line for each crate that is built in: NAME VERSION: LICENSE
+  check              fails if a crate's licence is not on the list of those that we accept
+
+It exists because a distribution builds without a network, ships no Windows libraries among its
+sources, and wants every licence told.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# A crate that none of these needs is never compiled.
+PLATFORMS = [
+    *(f"{cpu}-unknown-linux-{libc}" for cpu in ("x86_64", "aarch64", "i686") for libc in ("gnu", "musl")),
+    "armv7-unknown-linux-gnueabihf", "arm-unknown-linux-gnueabi", "powerpc64le-unknown-linux-gnu",
+    "riscv64gc-unknown-linux-gnu", "s390x-unknown-linux-gnu", "loongarch64-unknown-linux-gnu",
+]
+
+# Each lets MIT OR Apache-2.0 programs be built from it and passed on.
+ACCEPTED = {
+    "MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC",
+    "Unicode-3.0", "Unlicense", "Zlib", "0BSD",
+}
+
+LICENSE_FILE = re.compile(r"(?i)^(un)?licen[cs]e|^copying|^copyright|^notice")
+TARGET_SECTION = re.compile(r"^\[\[?(lib|bin|example|test|bench)\]")
+
+
+def cargo(*args):
+    return subprocess.run(["cargo", *args], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def metadata(*args):
+    return json.loads(cargo("metadata", "--format-version=1", "--locked", *args))
+
+
+def is_ours(package):
+    return package["source"] is None
+
+
+def needed():
+    """The ids of the packages that are compiled on some Linux, tests included."""
+    return {node["id"] for platform in PLATFORMS
+            for node in metadata("--filter-platform", platform)["resolve"]["nodes"]}
+
+
+def built_in():
+    """The packages that end up in the programs, or run while they are built."""
+    data = metadata("--filter-platform", PLATFORMS[0])
+    nodes = {node["id"]: node for node in data["resolve"]["nodes"]}
+    reached, waiting = set(), [data["resolve"]["root"]]
+    while waiting:
+        if (package := waiting.pop()) not in reached:
+            reached.add(package)
+            waiting += [dep["pkg"] for dep in nodes[package]["deps"]
+                        if any(kind["kind"] != "dev" for kind in dep["dep_kinds"])]
+    return [package for package in data["packages"] if package["id"] in reached]
+
+
+# vendor
+
+def vendor(directory):
+    keep = needed()
+    directory = directory.absolute()
+    # What it prints is a configuration for the network that it has used.
+    cargo("vendor", "--locked", "--quiet", "--versioned-dirs", str(directory))
+    for package in metadata()["packages"]:
+        if not is_ours(package) and package["id"] not in keep:
+            stub(directory / f"{package['name']}-{package['version']}")
+
+
+def stub(crate):
+    """Leaves of a crate what cargo must see to accept Cargo.lock, and its licence. The checksum of
+    the whole crate stays, which is the one that Cargo.lock names."""
+    for entry in crate.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name not in ("Cargo.toml", ".cargo-checksum.json") and not LICENSE_FILE.match(entry.name):
+            entry.unlink()
+    manifest, skip = [], False
+    for line in (crate / "Cargo.toml").read_text().splitlines():
+        if line.startswith("["):
+            skip = bool(TARGET_SECTION.match(line))
+        if not skip and not re.match(r"(build|links|autolib) = ", line):
+            manifest.append(line)
+    (crate / "Cargo.toml").write_text("\n".join(manifest) + "\n")
+    (crate / "src").mkdir()
+    (crate / "src/lib.rs").write_text("// Not needed on Linux.\n")
+    checksum = json.loads((crate / ".cargo-checksum.json").read_text())
+    (crate / ".cargo-checksum.json").write_text(json.dumps({**checksum, "files": {}}))
+
+
+# licences
+
+def tokens(expression):
+    """SPDX's words; older crates write `/` for OR."""
+    return re.findall(r"[()]|[^\s()]+", expression.replace("/", " OR "))
+
+
+def is_accepted(expression):
+    """Whether what we accept satisfies an SPDX expression."""
+    words = tokens(expression)
+
+    def choice():
+        found = all_of()
+        while words and words[0] == "OR":
+            words.pop(0)
+            found = all_of() or found
+        return found
+
+    def all_of():
+        found = one()
+        while words and words[0] == "AND":
+            words.pop(0)
+            found = one() and found
+        return found
+
+    def one():
+        word = words.pop(0)
+        if word == "(":
+            found = choice()
+            words.pop(0)
+            return found
+        if words and words[0] == "WITH":
+            word += f" {words.pop(0)} {words.pop(0)}"
+        return word in ACCEPTED
+
+    return choice()
+
+
+def licenses():
+    for package in sorted(built_in(), key=lambda package: package["name"]):
+        if not is_ours(package):
+            print(f"{package['name']} {package['version']}: {package['license']}")
+
+
+def check():
+    refused = [f"{package['name']} {package['version']}: {package['license'] or 'no licence told'}"
+               for package in metadata()["packages"] if not is_accepted(package["license"] or "none")]
+    if refused:
+        sys.exit("not a licence that packaging/crates.py accepts:\n" + "\n".join(refused))
+
+
+# copyright
+
+HEADER = """\
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: ruptime
+Upstream-Contact: The ruptime maintainers <maintainers@ruptime.example>
+Comment: The crates below vendor/ are in the orig-vendor tarball. Made by packaging/crates.py.
+
+Files: *
+Copyright: 2026 The ruptime maintainers
+License: MIT or Apache-2.0
+"""
+
+COMMON = """\
+License: Apache-2.0
+ On Debian systems the full text of the Apache License 2.0 is in
+ /usr/share/common-licenses/Apache-2.0.
+
+License: LGPL-2.1+
+ On Debian systems the full text of the GNU Lesser General Public License 2.1 is
+ in /usr/share/common-licenses/LGPL-2.1.
+"""
+
+# Licences whose text is not on every Debian: where it is, from its first line on.
+TEXTS = {
+    "MIT": ("LICENSE-MIT", "Permission is hereby granted"),
+    "BSD-2-Clause": ("zerocopy-*/LICENSE-BSD", "Redistribution and use"),
+    "BSD-3-Clause": ("subtle-*/LICENSE", "Redistribution and use"),
+    "Unlicense": ("memchr-*/UNLICENSE", "This is free"),
+    "Unicode-3.0": ("unicode-ident-*/LICENSE-UNICODE", "UNICODE LICENSE V3"),
+    "Apache-2.0-with-LLVM-exception": ("rustix-*/LICENSE-Apache-2.0_WITH_LLVM-exception", "--- LLVM Exceptions"),
+}
+
+
+def debian_license(expression):
+    """SPDX -> DEP-5, which has no parentheses: `A or B, and C`."""
+    text = expression.replace("/", " OR ").replace(" WITH ", "-with-").replace("LGPL-2.1-or-later", "LGPL-2.1+")
+    text = re.sub(r"\(([^()]*)\) AND ", r"\1, AND ", text)
+    if "(" in text:
+        sys.exit(f"cannot write in DEP-5: {expression}")
+    return text.replace(" OR ", " or ").replace(" AND ", " and ")
+
+
+def holders(crates, authors):
+    """The copyright lines of a crate's licence files, else its authors."""
+    found = set()
+    for crate in crates:
+        for file in sorted(crate.iterdir()):
+            if file.is_file() and LICENSE_FILE.match(file.name):
+                for line in file.read_text(errors="replace").splitlines():
+                    if match := re.match(r"\s*Copyright (?:\([cC]\) |© )?(\d{4}.*|[A-Z].*)", line):
+                        found.add(match[1].rstrip(". "))
+    return sorted(found) or sorted(authors)
+
+
+def copyright_file(directory):
+    stanzas = {}
+    for package in metadata()["packages"]:
+        if not is_ours(package):
+            stanzas.setdefault(package["name"], []).append(package)
+    text, used = HEADER, {"MIT", "Apache-2.0"}
+    for name, packages in sorted(stanzas.items()):
+        crates = [directory / f"{name}-{package['version']}" for package in packages]
+        names = {author for package in packages for author in package["authors"]}
+        expressions = {debian_license(package["license"]) for package in packages}
+        if len(expressions) > 1:
+            sys.exit(f"{name}: its versions have different licences: {expressions}")
+        expression = expressions.pop()
+        used.update(word.rstrip(",") for word in expression.split())
+        lines = "\n           ".join(holders(crates, names) or [f"The {name} developers"])
+        text += f"\nFiles: vendor/{name}-*\nCopyright: {lines}\nLicense: {expression}\n"
+    for name, (pattern, first) in TEXTS.items():
+        if name in used:
+            base = ROOT if name == "MIT" else directory
+            whole = next(base.glob(pattern)).read_text()
+            body = whole[whole.index(first):].rstrip()
+            text += f"\nLicense: {name}\n" + "".join(
+                f" {line.rstrip() or '.'}\n" for line in body.splitlines())
+    return text + "\n" + COMMON
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("vendor", "copyright"):
+        commands.add_parser(name).add_argument("directory", type=pathlib.Path)
+    commands.add_parser("licenses")
+    commands.add_parser("check")
+    args = parser.parse_args()
+    match args.command:
+        case "vendor":
+            vendor(args.directory)
+        case "copyright":
+            print(copyright_file(args.directory), end="")
+        case "licenses":
+            licenses()
+        case "check":
+            check()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,9 @@ SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 PRESETDIR ?= $(PREFIX)/lib/systemd/system-preset
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
 FIREWALLDDIR ?= $(PREFIX)/lib/firewalld/services
 UFWDIR ?= /etc/ufw/applications.d
@@ -42,6 +45,9 @@ INSTALLED_daemon = \
 	755:$(BUILT)/ruptimed:$(SBINDIR)/ruptimed \
 	644:packaging/man/ruptimed.8:$(MANDIR)/man8/ruptimed.8 \
 	644:packaging/man/ruptime.socket.8:$(MANDIR)/man8/ruptime.socket.8 \
+	644:packaging/completions/ruptimed.bash:$(BASHDIR)/ruptimed \
+	644:packaging/completions/_ruptimed:$(ZSHDIR)/_ruptimed \
+	644:packaging/completions/ruptimed.fish:$(FISHDIR)/ruptimed.fish \
 	644:systemd/ruptime.socket:$(UNITDIR)/ruptime.socket \
 	644:systemd/ruptime.service:$(UNITDIR)/ruptime.service \
 	644:systemd/ruptime-udp.socket:$(UNITDIR)/ruptime-udp.socket \
@@ -57,9 +63,9 @@ INSTALLED_daemon = \
 	644:packaging/completions/_ruptimed:$(ZSHDIR)/_ruptimed \
 	644:packaging/completions/ruptimed.fish:$(FISHDIR)/ruptimed.fish
 
-SCRIPTS = .ci/run tests/needs tests/try tests/system/run
+SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask tests/needs tests/try tests/system/run
 
-.PHONY: help build run check lint bench soak install uninstall clean
+.PHONY: help build run check lint bench soak install uninstall dist deb rpm clean
 
 help:
 	@echo 'make run        build, start the daemon on a loopback port, ask it, stop it'
@@ -70,6 +76,9 @@ help:
 	@echo 'make soak       every transport under load for minutes (SOAK_SECONDS=3600: a million answers)'
 	@echo 'make install    install below $$(DESTDIR)$$(PREFIX); PREFIX is $(PREFIX)'
 	@echo 'make uninstall  remove what install has installed'
+	@echo 'make dist       the source tarballs, into dist/'
+	@echo 'make deb        Debian packages, into dist/'
+	@echo 'make rpm        RPMs, into dist/'
 	@echo 'make clean      remove what was built'
 
 build:
@@ -94,6 +103,7 @@ lint:
 	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	tests/dependencies
 	shellcheck $(SCRIPTS)
+	packaging/crates.py check
 
 # What it needs beyond make check's packages, it names.
 bench: build
@@ -118,5 +128,15 @@ install:
 uninstall:
 	@for file in $(INSTALLED); do rest=$${file#*:}; rm -f '$(DESTDIR)'"$${rest#*:}"; done
 
+dist:
+	packaging/dist
+
+deb: dist
+	packaging/build-deb
+
+rpm: dist
+	packaging/build-rpm
+
 clean:
 	$(CARGO) clean
+	rm -rf dist

@@ -1,5 +1,6 @@
 //! The manual pages say what the programs do: both command lines as clap knows them, and
 //! packaging/man as an administrator reads it, option by option, default by default, both ways.
+//! So does the journal's catalog, and the packages have the programs' version.
 
 #![cfg(all(feature = "client", feature = "daemon"))]
 
@@ -185,6 +186,23 @@ fn every_message_id_is_explained() {
     assert!(known.len() >= 5, "{known:?}");
     assert_eq!(message_ids(CATALOG), known, "the catalog");
     assert_eq!(message_ids(RUPTIMED), known, "the manual page");
+}
+
+#[test]
+fn the_packages_have_the_programs_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let changelog = include_str!("../packaging/debian/changelog");
+    let spec = include_str!("../packaging/rpm/ruptime-rs.spec");
+    assert!(
+        changelog.starts_with(&format!("ruptime-rs ({version}-")),
+        "packaging/debian/changelog is not for {version}"
+    );
+    let line = spec.lines().find(|line| line.starts_with("Version:"));
+    assert_eq!(
+        line.map(|line| line["Version:".len()..].trim()),
+        Some(version),
+        "packaging/rpm/ruptime-rs.spec"
+    );
 }
 
 /// Without mandoc there is nothing to ask; CI installs it.

@@ -10,9 +10,6 @@ SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 PRESETDIR ?= $(PREFIX)/lib/systemd/system-preset
-BASHDIR ?= $(PREFIX)/share/bash-completion/completions
-ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
-FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
 FIREWALLDDIR ?= $(PREFIX)/lib/firewalld/services
 UFWDIR ?= /etc/ufw/applications.d
@@ -20,6 +17,7 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 # Debian's zsh looks in vendor-completions.
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+DOCDIR ?= $(PREFIX)/share/doc/ruptime
 
 CARGO ?= cargo
 # The packages build with --offline besides.
@@ -39,7 +37,8 @@ INSTALLED_client = \
 	644:packaging/completions/ruptime.fish:$(FISHDIR)/ruptime.fish \
 	644:systemd/ruptime-metrics.timer:$(UNITDIR)/ruptime-metrics.timer \
 	644:systemd/ruptime-metrics.service:$(UNITDIR)/ruptime-metrics.service \
-	644:systemd/50-ruptime-metrics.preset:$(PRESETDIR)/50-ruptime-metrics.preset
+	644:systemd/50-ruptime-metrics.preset:$(PRESETDIR)/50-ruptime-metrics.preset \
+	644:README.md:$(DOCDIR)/README.md
 
 INSTALLED_daemon = \
 	755:$(BUILT)/ruptimed:$(SBINDIR)/ruptimed \
@@ -59,9 +58,7 @@ INSTALLED_daemon = \
 	644:packaging/firewalld/ruptime.xml:$(FIREWALLDDIR)/ruptime.xml \
 	644:packaging/firewalld/ruptime-udp.xml:$(FIREWALLDDIR)/ruptime-udp.xml \
 	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime \
-	644:packaging/completions/ruptimed.bash:$(BASHDIR)/ruptimed \
-	644:packaging/completions/_ruptimed:$(ZSHDIR)/_ruptimed \
-	644:packaging/completions/ruptimed.fish:$(FISHDIR)/ruptimed.fish
+	644:systemd/README.md:$(DOCDIR)/units.md
 
 SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask tests/needs tests/try tests/system/run
 
@@ -100,8 +97,6 @@ lint:
 	$(CARGO) fmt --check --manifest-path tests/bench/Cargo.toml
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets --manifest-path tests/bench/Cargo.toml -- -D warnings
-	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
-	tests/dependencies
 	shellcheck $(SCRIPTS)
 	packaging/crates.py check
 

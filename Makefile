@@ -98,7 +98,6 @@ lint:
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets --manifest-path tests/bench/Cargo.toml -- -D warnings
 	shellcheck $(SCRIPTS)
-	packaging/crates.py check
 
 # What it needs beyond make check's packages, it names.
 bench: build

@@ -69,11 +69,14 @@ fn standard_output_may_go_elsewhere() {
     }
     let go = Arc::new(AtomicBool::new(false));
     let slow = slow(&go);
-    let terminal = in_terminal(&[&slow], "-o jsonl | cat");
+    let terminal = in_terminal(&[&slow], "-o json | cat");
     terminal.wait_for_text("0 of 1 hosts");
     go.store(true, Ordering::Relaxed);
     let screen = terminal.wait_for_text("over");
-    assert!(screen[0].starts_with("{\"host\""), "{screen:?}");
+    assert!(
+        screen[0] == "[" && screen[1].starts_with("{\"host\""),
+        "{screen:?}"
+    );
 }
 
 #[test]

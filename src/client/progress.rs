@@ -100,9 +100,10 @@ impl Drop for Line {
 }
 
 /// Whether a progress line may be shown: standard error is a terminal, and nothing else is written
-/// across the line meanwhile (JSON lines, which leave at once, on the same terminal).
-pub fn is_wanted(format: Format, stdout_is_terminal: bool, stderr_is_terminal: bool) -> bool {
-    stderr_is_terminal && !(format == Format::JsonLines && stdout_is_terminal)
+/// across the line meanwhile. JSON lines would be: they leave at once, and the end of a pipe that
+/// they go through is mostly the same terminal.
+pub fn is_wanted(format: Format, stderr_is_terminal: bool) -> bool {
+    stderr_is_terminal && format != Format::JsonLines
 }
 
 #[cfg(test)]
@@ -111,11 +112,10 @@ mod tests {
 
     #[test]
     fn it_is_for_a_terminal_of_its_own() {
-        assert!(is_wanted(Format::Table, true, true));
-        assert!(is_wanted(Format::Table, false, true));
-        assert!(is_wanted(Format::JsonLines, false, true));
-        assert!(!is_wanted(Format::JsonLines, true, true));
-        assert!(!is_wanted(Format::Table, true, false));
+        assert!(is_wanted(Format::Table, true));
+        assert!(is_wanted(Format::Text, true));
+        assert!(!is_wanted(Format::Table, false));
+        assert!(!is_wanted(Format::JsonLines, true));
     }
 
     #[test]

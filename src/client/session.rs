@@ -80,7 +80,7 @@ impl Session {
         let round = Rc::new(RefCell::new(Some(round)));
         let hosts = (!self.discover).then_some(self.targets.len());
         let stderr = io::stderr().is_terminal();
-        let wanted = progress::is_wanted(settings.format, settings.terminal, stderr);
+        let wanted = progress::is_wanted(settings.format, stderr);
         let progress = Rc::new(Progress::new(hosts, wanted));
         let sink = {
             let (round, progress) = (Rc::clone(&round), Rc::clone(&progress));

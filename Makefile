@@ -97,6 +97,8 @@ lint:
 	$(CARGO) fmt --check --manifest-path tests/bench/Cargo.toml
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets --manifest-path tests/bench/Cargo.toml -- -D warnings
+	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
+	tests/dependencies
 	shellcheck $(SCRIPTS)
 
 # What it needs beyond make check's packages, it names.

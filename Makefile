@@ -60,7 +60,7 @@ INSTALLED_daemon = \
 	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime \
 	644:systemd/README.md:$(DOCDIR)/units.md
 
-SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask tests/needs tests/try tests/system/run
+SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask tests/common/lan tests/needs tests/try tests/system/run
 
 .PHONY: help build run check lint bench soak install uninstall dist deb rpm clean
 
@@ -68,7 +68,7 @@ help:
 	@echo 'make run        build, start the daemon on a loopback port, ask it, stop it'
 	@echo 'make build      build both programs for release'
 	@echo 'make check      every test (as root on Debian it installs what they need)'
-	@echo 'make lint       formatting, clippy, shellcheck'
+	@echo 'make lint       formatting, clippy, shellcheck, manual pages, dependencies'
 	@echo 'make bench      measure against the limits and the peers (an hour; FLAGS=--smoke: minutes)'
 	@echo 'make soak       every transport under load for minutes (SOAK_SECONDS=3600: a million answers)'
 	@echo 'make install    install below $$(DESTDIR)$$(PREFIX); PREFIX is $(PREFIX)'
@@ -100,6 +100,7 @@ lint:
 	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	tests/dependencies
 	shellcheck $(SCRIPTS)
+	mandoc -Tlint -Wwarning packaging/man/*.[18]
 
 # What it needs beyond make check's packages, it names.
 bench: build

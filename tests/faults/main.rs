@@ -6,6 +6,7 @@
 //! fault lasts, serves again when it is over, and stops when it is told to.
 #![cfg(feature = "daemon")]
 
+mod cgroup;
 #[path = "../common/mod.rs"]
 mod common;
 mod fault;

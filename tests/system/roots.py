@@ -51,9 +51,10 @@ def make(releases):
     running = []
     try:
         for release in releases:
-            for old in CACHE.glob(f"{release}-*"):
-                shutil.rmtree(old)
             new = CACHE / f"{release}-new"
+            # Of another key, or of a run that was killed.
+            for old in [*CACHE.glob(f"{release}-{'[0-9a-f]' * 16}"), *CACHE.glob(new.name)]:
+                shutil.rmtree(old)
             log = open(CACHE / f"{release}.log", "wb")
             command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}",
                        release, str(new)]

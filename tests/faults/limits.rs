@@ -49,14 +49,14 @@ fn the_limit_of_processes_is_lived_with() {
     if !(is_installed("setpriv", "util-linux") && is_installed("prlimit", "util-linux")) {
         return;
     }
+    // The folder that it was built in may be closed to other users.
+    let dir = TempDir::new();
+    let program = dir.text("ruptimed");
+    std::fs::copy(env!("CARGO_BIN_EXE_ruptimed"), &program).expect("a copy");
     for (limit, wanted) in [(3, Got::Answer), (1, Got::Refusal)] {
         let service = Service::start_as(Mode::Exec, &[], |daemon| {
-            daemon.change(|launch| limited(launch, limit))
+            daemon.change(|launch| limited(launch, &program, limit))
         });
-        let mut asker = service.ask();
-        if limit == 1 && asker.wait(BOUND) == Got::Nothing {
-            return leave_out("the daemon's program cannot be run by another user here");
-        }
         let got = crowd(&service, 20);
         assert!(got.iter().all(|got| *got == wanted), "{limit}: {got:?}");
         let records = service.records();
@@ -70,10 +70,10 @@ fn the_limit_of_processes_is_lived_with() {
 
 /// The same program as a user with this many processes at most. setpriv(1) becomes the user, and
 /// prlimit(1), running as that user, cannot raise the limit again.
-fn limited(launch: Launch, processes: u32) -> Launch {
+fn limited(launch: Launch, program: &str, processes: u32) -> Launch {
     launch.prologue(&format!(
         "{PASSED}exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups \\
-            prlimit --nproc={processes}:{processes} \"$0\" \"$@\""
+            prlimit --nproc={processes}:{processes} {program} \"$@\""
     ))
 }
 

@@ -245,6 +245,9 @@ impl Fake {
     ) -> Fake {
         let address = listener.local_addr().ok();
         listener.set_nonblocking(true).expect("non-blocking");
+        // std's backlog of 128 overflows when a thousand ask at once on a busy machine, and what is
+        // dropped then is asked again after 1, 3 and 7 s (tcp(7)).
+        nix::sys::socket::listen(&listener, Backlog::MAXCONN).expect("listening");
         Fake::start(address, move |stop, asked| {
             while stop.readable(listener.as_fd()) {
                 // A client that is gone already is no matter.

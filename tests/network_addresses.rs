@@ -15,9 +15,9 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
-use common::BOUND;
 use common::daemon::Ruptimed;
 use common::process::Process;
+use common::{BOUND, uninterrupted};
 use netns::Namespace;
 
 /// Two machines and two wires between them. The service's has several addresses of a network,
@@ -126,7 +126,7 @@ fn ask_connected(service: SocketAddr) {
     client.connect(service).expect("a route");
     client.send(b"\0").expect("sent");
     let mut reply = [0; 16];
-    let length = client.recv(&mut reply);
+    let length = uninterrupted(|| client.recv(&mut reply));
     let length = length.unwrap_or_else(|error| panic!("no reply from {service}: {error}"));
     assert_eq!(&reply[..length], b"hi\n", "{service}");
 }
@@ -184,7 +184,7 @@ fn ask_everybody(interface: &str, from: &str, to: SocketAddr) -> IpAddr {
         .send_to(b"\0", with_scope(to.ip(), to.port()))
         .expect("sent");
     let mut reply = [0; 16];
-    let answer = client.recv_from(&mut reply);
+    let answer = uninterrupted(|| client.recv_from(&mut reply));
     let (length, who) =
         answer.unwrap_or_else(|error| panic!("{from} asked {to} on {interface}: {error}"));
     assert_eq!((&reply[..length], who.port()), (&b"hi\n"[..], to.port()));

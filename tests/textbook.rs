@@ -12,10 +12,10 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-use common::BOUND;
 use common::daemon::Ruptimed;
 use common::datagrams::At;
 use common::net::{Address, is_uptime_line, textbook_client};
+use common::{BOUND, uninterrupted};
 use fake::{Fake, Ran, ruptime};
 
 const UPTIME: &str = "/usr/bin/uptime";
@@ -66,7 +66,7 @@ fn datagram_client(server: SocketAddr) -> String {
     socket.set_read_timeout(Some(BOUND)).expect("SO_RCVTIMEO");
     socket.send_to(&[0], server).expect("sendto error");
     let mut buffer = [0; 128];
-    let (length, from) = socket.recv_from(&mut buffer).expect("recv error");
+    let (length, from) = uninterrupted(|| socket.recv_from(&mut buffer)).expect("recv error");
     assert_eq!(from, server, "somebody else answered");
     String::from_utf8(buffer[..length].to_vec()).expect("text")
 }

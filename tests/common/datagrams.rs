@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
-use super::BOUND;
 use super::temp::TempDir;
+use super::{BOUND, uninterrupted};
 
 /// Where a daemon takes datagrams.
 #[derive(Debug, Clone)]
@@ -82,8 +82,8 @@ impl Asker {
 
     fn receive_into(&self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
-            Asker::Udp(socket) => socket.recv(buffer),
-            Asker::Unix(socket, _) => socket.recv(buffer),
+            Asker::Udp(socket) => uninterrupted(|| socket.recv(buffer)),
+            Asker::Unix(socket, _) => uninterrupted(|| socket.recv(buffer)),
         }
     }
 

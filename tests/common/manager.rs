@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use super::temp::TempDir;
-use super::{BOUND, wait_for};
+use super::{BOUND, uninterrupted, wait_for};
 
 /// A notification socket of a test's own.
 pub(crate) struct Manager {
@@ -51,7 +51,7 @@ impl Manager {
     fn receive(&self, within: Option<Duration>) -> Option<Vec<String>> {
         self.socket.set_read_timeout(within).expect("a time limit");
         let mut message = [0; 4096];
-        match self.socket.recv(&mut message) {
+        match uninterrupted(|| self.socket.recv(&mut message)) {
             Ok(length) => {
                 let text = String::from_utf8(message[..length].to_vec()).expect("text");
                 Some(text.lines().map(str::to_owned).collect())

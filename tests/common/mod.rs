@@ -15,6 +15,7 @@ pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod temp;
 
+use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,17 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 /// Waits until `condition` holds.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
+}
+
+/// A call on a socket with a time limit, made again where something has interrupted it: then it is
+/// not restarted by itself (signal(7)), not even after a stop and a continue of the machine.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Looks at something that must hold all the time, for `time`.

@@ -12,7 +12,7 @@ use nix::sys::socket::{
     connect, getsockname, listen, setsockopt, socket, sockopt,
 };
 
-use super::{BOUND, wait_for};
+use super::{BOUND, uninterrupted, wait_for};
 
 /// Where a daemon is to be found.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,7 +191,7 @@ impl Client {
     /// Receives once, at most this many bytes.
     pub(crate) fn receive(&self, at_most: usize) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; at_most];
-        let length = (&self.socket).read(&mut buffer)?;
+        let length = uninterrupted(|| (&self.socket).read(&mut buffer))?;
         buffer.truncate(length);
         Ok(buffer)
     }
@@ -237,7 +237,7 @@ pub(crate) fn textbook_client(address: SocketAddr) -> Vec<u8> {
     stream.set_read_timeout(Some(BOUND)).expect("SO_RCVTIMEO");
     let (mut output, mut buffer) = (Vec::new(), [0; 128]);
     loop {
-        match stream.read(&mut buffer).expect("recv error") {
+        match uninterrupted(|| stream.read(&mut buffer)).expect("recv error") {
             0 => return output,
             length => output.extend(&buffer[..length]),
         }

@@ -9,7 +9,7 @@ use nix::unistd::getuid;
 
 use crate::common::process::Launch;
 use crate::common::temp::TempDir;
-use crate::common::{BOUND, is_installed, leave_out, wait_until};
+use crate::common::{BOUND, is_installed, leave_out, uninterrupted, wait_until};
 use crate::service::{Got, Mode, Service};
 
 /// A user that nobody is, so that nobody else's processes count.
@@ -117,7 +117,7 @@ fn a_service_manager_that_does_not_read_on_holds_nobody_up() {
             .env("NOTIFY_SOCKET", &dir.text("notify"))
             .env("WATCHDOG_USEC", "20000")
     });
-    manager.recv(&mut [0; 4096]).expect("READY=1");
+    uninterrupted(|| manager.recv(&mut [0; 4096])).expect("READY=1");
     fill(&dir.text("notify"));
     serves(&service, 5);
     let used = service.daemon.cpu_time();
@@ -198,7 +198,7 @@ fn a_journal_that_reads_gets_the_records() {
     serves(&service, 1);
     let mut record = [0; 4096];
     loop {
-        let length = journal.recv(&mut record).expect("a record");
+        let length = uninterrupted(|| journal.recv(&mut record)).expect("a record");
         let text = String::from_utf8_lossy(&record[..length]).into_owned();
         if text.contains("RUPTIME_EXIT_STATUS=0\n") {
             assert!(text.contains("PRIORITY=6\n"), "{text}");

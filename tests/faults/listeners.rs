@@ -9,7 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use crate::common::daemon::{Ruptimed, on_tcp};
 use crate::common::net::{Address, is_uptime_line};
 use crate::common::temp::TempDir;
-use crate::common::{BOUND, wait_until};
+use crate::common::{BOUND, uninterrupted, wait_until};
 use crate::fault::{self, Fault, Times};
 use crate::service::{Mode, Service};
 
@@ -131,7 +131,7 @@ fn a_socket_that_tells_more_is_served() {
         client.set_read_timeout(Some(BOUND)).expect("SO_RCVTIMEO");
         client.send(b"\0").expect("sent");
         let mut reply = [0; 512];
-        let length = client.recv(&mut reply).expect("a reply");
+        let length = uninterrupted(|| client.recv(&mut reply)).expect("a reply");
         assert!(is_uptime_line(&String::from_utf8_lossy(&reply[..length])));
     }
     assert_eq!(daemon.stderr(), "");

@@ -4,10 +4,10 @@ use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::common::BOUND;
 use crate::common::daemon::Ruptimed;
 use crate::common::net::{Address, is_uptime_line};
 use crate::common::process::Process;
+use crate::common::{BOUND, uninterrupted};
 
 /// Between two looks at a client.
 const LOOK: Duration = Duration::from_millis(5);
@@ -131,13 +131,13 @@ impl Asker {
     pub(crate) fn look(&mut self) -> Got {
         let mut buffer = [0; 4096];
         match self {
-            Asker::Datagram(socket) => match socket.recv(&mut buffer) {
+            Asker::Datagram(socket) => match uninterrupted(|| socket.recv(&mut buffer)) {
                 Ok(length) => judge(&buffer[..length]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Got::Pending,
                 Err(error) => panic!("recv: {error}"),
             },
             Asker::Stream(stream, reply) => loop {
-                match stream.read(&mut buffer) {
+                match uninterrupted(|| stream.read(&mut buffer)) {
                     Ok(0) => return judge(reply),
                     Ok(length) => reply.extend_from_slice(&buffer[..length]),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Got::Pending,

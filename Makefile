@@ -60,7 +60,7 @@ INSTALLED_daemon = \
 	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime \
 	644:systemd/README.md:$(DOCDIR)/units.md
 
-SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask tests/common/lan tests/needs tests/try tests/system/run
+SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask tests/common/lan tests/needs tests/try tests/system/run tests/system/host.sh tests/packaging/run
 
 .PHONY: help build run check lint bench soak install uninstall dist deb rpm clean
 
@@ -99,7 +99,7 @@ lint:
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets --manifest-path tests/bench/Cargo.toml -- -D warnings
 	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	tests/dependencies
-	shellcheck $(SCRIPTS)
+	shellcheck -x $(SCRIPTS)
 	mandoc -Tlint -Wwarning packaging/man/*.[18]
 
 # What it needs beyond make check's packages, it names.

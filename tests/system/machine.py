@@ -51,12 +51,17 @@ class Machine:
         self.nspawn = None
         self.init = None
 
-    def boot(self):
+    def prepare(self):
+        """Lays its file system out; boot() does it where nobody has."""
         for part in ("upper", "work", "root"):
             (self.directory / part).mkdir(parents=True)
         mount("-t", "overlay", "overlay", "-o",
               f"lowerdir={':'.join(self.lower)},upperdir={self.directory / 'upper'},"
               f"workdir={self.directory / 'work'}", str(self.root))
+
+    def boot(self):
+        if not self.directory.is_dir():
+            self.prepare()
         self.cgroup.mkdir()
         console = open(self.directory / "console", "wb")
         # In a cgroup of its own, since nspawn names those below it alike for every machine.

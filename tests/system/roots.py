@@ -19,55 +19,59 @@ RELEASES = {"bookworm": "252", "trixie": "257"}
 # local time that is not UTC.
 PACKAGES = ["systemd", "systemd-sysv", "dbus", "procps", "iproute2", "libpam-systemd", "tzdata"]
 
+# Each root's release and packages, by its name; others may add theirs.
+ROOTS = {release: (release, PACKAGES) for release in RELEASES}
+
 CACHE = pathlib.Path(os.environ.get("RUPTIME_TEST_CACHE") or "/var/cache/ruptime-tests")
 
 MAKE_TIMEOUT = 600
 
 
-def path(release):
-    """Where the root of this release is kept. Another list of packages, or another way to make it
+def path(name):
+    """Where the root of this name is kept. Another list of packages, or another way to make it
     (this file), is another root."""
-    text = " ".join(PACKAGES).encode() + pathlib.Path(__file__).read_bytes()
-    return CACHE / f"{release}-{hashlib.sha256(text).hexdigest()[:16]}"
+    text = " ".join(ROOTS[name][1]).encode() + pathlib.Path(__file__).read_bytes()
+    return CACHE / f"{name}-{hashlib.sha256(text).hexdigest()[:16]}"
 
 
 @contextlib.contextmanager
-def ready(releases):
+def ready(names):
     """Makes the roots that are missing, and keeps other runs from removing them meanwhile."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        if missing := [release for release in releases if not path(release).is_dir()]:
+        if missing := [name for name in names if not path(name).is_dir()]:
             print(f"making {', '.join(missing)} in {CACHE}", flush=True)
             # Waits for runs that still use what is there now.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            make([release for release in missing if not path(release).is_dir()])
+            make([name for name in missing if not path(name).is_dir()])
             fcntl.flock(lock, fcntl.LOCK_SH)
         yield
 
 
-def make(releases):
+def make(names):
     """Makes roots side by side, in place only once they are whole; removes what they replace."""
     running = []
     try:
-        for release in releases:
-            new = CACHE / f"{release}-new"
+        for name in names:
+            new = CACHE / f"{name}-new"
             # Of another key, or of a run that was killed.
-            for old in [*CACHE.glob(f"{release}-{'[0-9a-f]' * 16}"), *CACHE.glob(new.name)]:
+            for old in [*CACHE.glob(f"{name}-{'[0-9a-f]' * 16}"), *CACHE.glob(new.name)]:
                 shutil.rmtree(old)
-            log = open(CACHE / f"{release}.log", "wb")
-            command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+            log = open(CACHE / f"{name}.log", "wb")
+            release, packages = ROOTS[name]
+            command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}",
                        release, str(new)]
-            running.append((release, new, log, subprocess.Popen(
+            running.append((name, new, log, subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)))
-        for release, new, log, process in running:
+        for name, new, log, process in running:
             if process.wait(MAKE_TIMEOUT) != 0:
-                raise SystemExit(f"cannot make a root of {release}; mmdebstrap says in {log.name}:\n"
+                raise SystemExit(f"cannot make a root of {name}; mmdebstrap says in {log.name}:\n"
                                  + pathlib.Path(log.name).read_text(errors="replace")[-2000:])
             furnish(new)
-            new.rename(path(release))
+            new.rename(path(name))
     finally:
-        for release, new, log, process in running:
+        for _name, new, log, process in running:
             if process.poll() is None:
                 process.terminate()
                 process.wait()

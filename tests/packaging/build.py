@@ -1,0 +1,233 @@
+"""The packages of each release, built as `make deb` and `make rpm` build them, but in a root.
+
+In: the tarballs in dist/ and the roots (tests/system/roots.py). Out: a directory per release with the
+packages, packages of a higher version, and what lintian and rpmlint say; kept in the cache for as
+long as the tarballs, the tools and this file stay the same. It exists because only a build without a
+network, with the release's own tools, says whether a distribution could build it.
+
+Everything is packaged twice, from different folders, in different time zones and with different
+masks. The programs are compiled once for the .deb and once for the .rpm, so that they can be
+compared too; what is packaged for the second time takes the first time's programs.
+"""
+
+import concurrent.futures
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+import roots
+from machine import PATH, mount
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+DIST = REPOSITORY / "dist"
+BUILDS = pathlib.Path("/run/builds")
+
+TIMEOUT = 1800
+KEPT = 4
+
+TOOLS = [*roots.PACKAGES, "build-essential", "debhelper", "lintian", "pkgconf"]
+# Debian 12 has Rust 1.63. Its root also boots, for the RPMs.
+roots.ROOTS["bookworm-build"] = ("bookworm", [*TOOLS, "python3", "rpm", "rpmlint"])
+roots.ROOTS["trixie-build"] = ("trixie", [*TOOLS, "cargo", "libstd-rust-dev", "rustc", "systemd-dev"])
+
+# In front of the real cargo: gives a second build the programs of the first.
+CARGO = """\
+#!/bin/sh
+PATH=${PATH#*:}
+kept=$(cat /build/kept)
+if [ "$1" = build ] && [ -e "$kept/ruptimed" ]; then
+    mkdir -p target/release
+    cp -p "$kept/ruptime" "$kept/ruptimed" target/release/
+    exit
+fi
+cargo "$@" || exit
+if [ "$1" = build ]; then
+    mkdir -p "$kept"
+    cp -p target/release/ruptime target/release/ruptimed "$kept/"
+fi
+"""
+
+
+def version():
+    return next(DIST.glob("ruptime-*-vendor.tar.gz")).name.split("-")[1]
+
+
+def rust():
+    """The folder of the Rust in PATH, or None where it is not in a folder of its own."""
+    try:
+        found = subprocess.run(["rustc", "--print", "sysroot"], cwd=REPOSITORY, check=True,
+                               capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return None
+    return None if found == "/usr" else found
+
+
+def kept(kind, release, files):
+    """Where something is kept that is made in this release's root from these files."""
+    parts = hashlib.sha256()
+    for file in (*sorted(files), pathlib.Path(__file__)):
+        parts.update(file.read_bytes())
+    parts.update(roots.path(f"{release}-build").name.encode())
+    if release == "bookworm":
+        parts.update(subprocess.run(["rustc", "-Vv"], cwd=REPOSITORY, check=True,
+                                    capture_output=True).stdout)
+    return roots.CACHE / f"{kind}-{release}-{parts.hexdigest()[:16]}"
+
+
+def path(release):
+    """Where the packages of this release are kept."""
+    return kept("packages", release, DIST.glob(f"ruptime-{version()}*.tar.gz"))
+
+
+def programs(release):
+    """Where the programs in them are kept, which are more often the same."""
+    return kept("programs", release, [
+        *(file for file in (REPOSITORY / "src").rglob("*") if file.is_file()),
+        REPOSITORY / "Cargo.toml", REPOSITORY / "Makefile", REPOSITORY / "packaging/debian/rules",
+        REPOSITORY / "packaging/rpm/ruptime-rs.spec", DIST / f"ruptime-{version()}-vendor.tar.gz"])
+
+
+def ready(releases):
+    """Builds what is missing, side by side."""
+    missing = [release for release in releases if not path(release).is_dir()]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for done in [pool.submit(build, release) for release in missing]:
+            done.result()
+
+
+def build(release):
+    began = time.monotonic()
+    builder = Builder(release)
+    try:
+        builder.prepare()
+        builder.debs()
+        if release == "bookworm":
+            builder.rpms()
+        builder.keep()
+    finally:
+        builder.close()
+    print(f"packages for {release} built in {time.monotonic() - began:.0f} s", flush=True)
+
+
+class Builder:
+    """A root to build in, thrown away afterwards."""
+
+    def __init__(self, release):
+        self.release = release
+        self.directory = BUILDS / release
+        self.root = self.directory / "root"
+        self.build = self.directory / "build"
+
+    def prepare(self):
+        for part in ("upper", "work", "root", "build/bin", "build/out"):
+            (self.directory / part).mkdir(parents=True)
+        lower = roots.path(f"{self.release}-build")
+        mount("-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={self.directory / 'upper'},"
+              f"workdir={self.directory / 'work'}", str(self.root))
+        for target in ("build", "opt/rust"):
+            (self.root / target).mkdir(parents=True)
+        mount("--bind", str(self.build), str(self.root / "build"))
+        mount("--rbind", "/dev", str(self.root / "dev"))
+        if programs(self.release).is_dir():
+            shutil.copytree(programs(self.release), self.build / "compiled")
+        if self.release == "bookworm":
+            mount("--bind", "-o", "ro", rust(), str(self.root / "opt/rust"))
+        (self.build / "bin/cargo").write_text(CARGO)
+        (self.build / "bin/cargo").chmod(0o755)
+
+    def close(self):
+        if os.path.ismount(self.root):
+            subprocess.run(["umount", "-R", "-l", str(self.root)], check=True)
+        shutil.rmtree(self.directory)
+
+    def run(self, command, timezone="UTC", mask="022"):
+        """Runs a shell command in the root, without a network, with the tools in PATH."""
+        log = self.build / "log"
+        with open(log, "ab") as out:
+            done = subprocess.run(
+                ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
+                 'mount -t proc proc "$0/proc"; exec chroot "$0" "$@"', str(self.root),
+                 "env", "-i", f"PATH=/build/bin:/opt/rust/bin:{PATH}", "HOME=/root", "LANG=C.UTF-8",
+                 f"TZ={timezone}", "DEB_BUILD_OPTIONS=nocheck", "sh", "-ec", f"umask {mask}; {command}"],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=TIMEOUT)
+        if done.returncode != 0:
+            raise SystemExit(f"{self.release}: the build failed:\n"
+                             + "\n".join(log.read_text(errors="replace").splitlines()[-60:]))
+
+    def unpacked(self, folder, programs):
+        """The source as a user unpacks it, with the programs of that name where they are there."""
+        (self.build / "kept").write_text(f"/build/compiled/{programs}")
+        where = self.build / folder
+        where.mkdir()
+        subprocess.run(["tar", "-xzf", str(DIST / f"ruptime-{version()}.tar.gz"), "-C", str(where)], check=True)
+        where = where / f"ruptime-{version()}"
+        (where / "dist").mkdir()
+        for tarball in DIST.glob(f"ruptime-{version()}*.tar.gz"):
+            shutil.copy(tarball, where / "dist")
+        return f"/build/{folder}/ruptime-{version()}"
+
+    def debs(self):
+        first = self.unpacked("first", "deb")
+        self.run(f"cd {first}; packaging/build-deb")
+        second = self.unpacked("second", "deb")
+        self.run(f"cd {second}; packaging/build-deb", timezone="Asia/Tokyo", mask="077")
+        self.collect("first", "second", "*.deb", "*.dsc", "*.tar.*")
+        self.run(f"cd {first}/dist; for deb in ruptime-rs_*.deb ruptimed-rs_*.deb; do"
+                 "  dpkg-deb --raw-extract $deb higher; sed -i 's/^Version: .*/&+1/' higher/DEBIAN/control;"
+                 "  dpkg-deb --root-owner-group --build higher ../$deb; mv ../$deb /build/out/higher_$deb;"
+                 "  rm -r higher; done")
+        what = "*.changes" if self.release == "bookworm" else "ruptime*_*.deb"
+        self.run(f"cd {first}/dist; lintian --allow-root --fail-on none --display-info --pedantic {what}"
+                 " | grep -v ^N: >/build/out/lintian || :")
+
+    def rpms(self):
+        # In a folder of the same name, which a source RPM records.
+        for folder, options in (("third", {}), ("fourth", {"timezone": "Asia/Tokyo", "mask": "077"})):
+            self.run(f"cd {self.unpacked('rpm', 'rpm')}; packaging/build-rpm --without check", **options)
+            (self.build / "rpm").rename(self.build / folder)
+        self.collect("third", "fourth", "*.rpm")
+        higher = self.unpacked("rpm", "rpm")
+        self.run(f"cd {higher}; packaging/build-rpm --without check --define 'dist .1';"
+                 "  rm dist/*.src.rpm; for rpm in dist/*.rpm; do mv $rpm /build/out/higher_${rpm#dist/}; done")
+        self.run("cd /build/out; rpmlint -c /build/rpm/ruptime-*/packaging/rpm/rpmlint.toml"
+                 " ruptime*.rpm /build/rpm/ruptime-*/packaging/rpm/*.spec >rpmlint 2>&1 || :")
+        self.differences([(self.build / "compiled/deb" / name, self.build / "compiled/rpm" / name)
+                          for name in ("ruptime", "ruptimed")])
+
+    def collect(self, first, second, *patterns):
+        """Keeps the packages of the first build, and what differs in the second."""
+        def made(folder):
+            dist = next((self.build / folder).glob("ruptime-*")) / "dist"
+            return {file.name: file for pattern in patterns for file in dist.glob(pattern)}
+        ones, others = made(first), made(second)
+        self.differences([(file, others.get(name)) for name, file in ones.items()])
+        for file in ones.values():
+            shutil.copy(file, self.build / "out")
+
+    def differences(self, pairs):
+        with open(self.build / "out/differences", "a") as out:
+            for one, other in pairs:
+                if other is None or one.read_bytes() != other.read_bytes():
+                    out.write(f"{one} {other}\n")
+        with open(self.build / "out/compared", "a") as out:
+            out.writelines(f"{one.name}\n" for one, _ in pairs)
+
+    def keep(self):
+        self.keep_as(programs(self.release), "compiled")
+        self.keep_as(path(self.release), "out")
+
+    def keep_as(self, where, folder):
+        kind = where.name.rpartition("-")[0]
+        for old in sorted(roots.CACHE.glob(f"{kind}-*"), key=os.path.getmtime)[:-KEPT + 1]:
+            shutil.rmtree(old)
+        new = where.with_name(f"{where.name}.{os.environ['RUPTIME_TEST_RUN']}")
+        shutil.copytree(self.build / folder, new)
+        try:
+            new.rename(where)
+        except OSError:
+            # Somebody else has built the same meanwhile.
+            shutil.rmtree(new)

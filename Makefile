@@ -90,6 +90,7 @@ check:
 	$(CARGO) test $(CARGOFLAGS) --manifest-path tests/bench/Cargo.toml
 	python3 -B -m unittest discover -s tests/bench -t tests/bench
 	tests/system/run all
+	tests/packaging/run all
 
 lint:
 	tests/needs

@@ -2,8 +2,8 @@
 //! them: descriptors and socket names come in, yes or no comes out.
 //!
 //! A log that nobody reads, a stopped journald or a manager that is busy must not stop the daemon
-//! from serving. The crates that write to the journal and to the service manager open sockets of
-//! their own and wait, so their queue is looked at first.
+//! from serving. The crate that writes to the service manager opens a socket of its own for each
+//! message, and waits, so the manager's queue is looked at first.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -221,6 +221,32 @@ fn a_journal_that_is_full_holds_nobody_up() {
     assert_eq!(service.daemon.exit_status(), 0);
 }
 
+/// systemd raises net.unix.max_dgram_qlen to 512 where journald runs; then it is the sender's own
+/// buffer that a journal which hangs fills up first.
+#[test]
+fn a_journal_that_hangs_behind_a_long_queue_holds_nobody_up() {
+    if !is_installed("python3", "python3") || !getuid().is_root() {
+        return leave_out("a network namespace of its own needs root");
+    }
+    let dir = TempDir::new();
+    // The limit is that of the namespace in which the socket was made (unix(7)).
+    let script = "echo 512 >/proc/sys/net/unix/max_dgram_qlen && exec python3 -c '
+import signal, socket, sys
+journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journal.bind(sys.argv[1])
+signal.pause()' \"$0\"";
+    let _journal = Launch::new("unshare")
+        .args(["-n", "sh", "-c", script, &dir.text("journal")])
+        .start();
+    wait_until("a journal", || dir.join("journal").exists());
+    let Some(mut service) = under_a_journal(Run::Journal(&dir.text("journal"))) else {
+        return;
+    };
+    serves(&service, 600);
+    service.daemon.signal(Signal::SIGTERM);
+    assert_eq!(service.daemon.exit_status(), 0);
+}
+
 /// Whoever read its records has gone.
 #[test]
 fn standard_error_that_is_closed_hurts_nobody() {

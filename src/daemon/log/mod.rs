@@ -10,8 +10,8 @@
 //! that nobody takes is lost, and counted, rather than waited for.
 
 mod events;
+mod journal;
 
-use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::os::fd::AsFd;
@@ -20,11 +20,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use libsystemd::logging::{Priority, SD_JOURNAL_SOCK_PATH, connected_to_journal, journal_send};
+use libsystemd::logging::{Priority, SD_JOURNAL_SOCK_PATH, connected_to_journal};
 use nix::sys::stat::{SFlag, fstat};
 
 pub(crate) use self::events::*;
-use super::queue::{takes_a_datagram, takes_a_line};
+use self::journal::{Journal, Sent};
+use super::queue::takes_a_line;
 
 /// The least severe records to write, as in syslog(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -68,7 +69,7 @@ pub mod message_id {
 }
 
 enum Sink {
-    Journal,
+    Journal(Journal),
     Stderr { priorities: bool },
     Nowhere,
 }
@@ -83,11 +84,12 @@ static LOG: OnceLock<Log> = OnceLock::new();
 /// Decides once where records go. `stderr_is_connection`: standard error is a client's
 /// connection (inetd passes it so), where no record may ever be written.
 pub(crate) fn init(level: Level, stderr_is_connection: bool) {
+    let journal = || Sink::Journal(Journal::default());
     let sink = if connected_to_journal() {
-        Sink::Journal
+        journal()
     } else if stderr_is_connection {
         match std::fs::exists(SD_JOURNAL_SOCK_PATH) {
-            Ok(true) => Sink::Journal,
+            Ok(true) => journal(),
             _ => Sink::Nowhere,
         }
     } else {
@@ -148,26 +150,16 @@ fn write(level: Level, fields: &[Field<'_>], message: fmt::Arguments<'_>) {
 
 /// Writes one record; false where whoever should take it does not, and it would have to wait.
 fn emit(log: &Log, level: Level, fields: &[Field<'_>], message: fmt::Arguments<'_>) -> bool {
-    match log.sink {
+    match &log.sink {
         Sink::Nowhere => true,
-        Sink::Stderr { priorities } => to_stderr(level, priorities, message),
-        Sink::Journal => {
-            if !takes_a_datagram(OsStr::new(SD_JOURNAL_SOCK_PATH)) {
-                return false;
+        Sink::Stderr { priorities } => to_stderr(level, *priorities, message),
+        Sink::Journal(journal) => {
+            match journal.send(level.priority(), &message.to_string(), fields) {
+                Sent::Done => true,
+                Sent::Full => false,
+                // Standard error is still the journal's stream, and reads priorities.
+                Sent::Nobody => to_stderr(level, true, message),
             }
-            let fields = fields
-                .iter()
-                .map(|(name, value)| (*name, value.to_string()));
-            let identifier = std::iter::once(("SYSLOG_IDENTIFIER", "ruptimed".to_owned()));
-            // journald is being restarted, or the sandbox hides its socket: standard error is
-            // still its stream, and reads priorities.
-            journal_send(
-                level.priority(),
-                &message.to_string(),
-                identifier.chain(fields),
-            )
-            .is_ok()
-                || to_stderr(level, true, message)
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::getuid;
 
+use crate::common::daemon::Ruptimed;
+use crate::common::net::tcp_pair;
 use crate::common::process::Launch;
 use crate::common::temp::TempDir;
 use crate::common::{BOUND, is_installed, leave_out, uninterrupted, wait_until};
@@ -147,12 +149,8 @@ enum Run<'a> {
     Journal(&'a str),
 }
 
-/// A daemon whose standard error is a journal's stream, as far as it can tell.
-fn under_a_journal(run: Run<'_>) -> Option<Service> {
-    if !getuid().is_root() {
-        leave_out("a mount namespace of its own needs root");
-        return None;
-    }
+/// The daemon in a mount namespace of its own with this /run, after `then`, a shell command.
+fn with_run(launch: Launch, run: Run<'_>, then: &str) -> Launch {
     let journal = match run {
         Run::Empty => String::new(),
         Run::Journal(socket) => format!(
@@ -161,17 +159,26 @@ fn under_a_journal(run: Run<'_>) -> Option<Service> {
         ),
     }
     .replace('\n', " ");
-    // systemd.exec(5): device and inode of standard error, in decimal.
-    let prologue = format!(
+    launch.prologue(&format!(
         "{PASSED}exec unshare -m sh -c '
             mount --make-rprivate / && mount -t tmpfs none /run {journal} || exit 99
-            JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) && export JOURNAL_STREAM
+            {then}
             exec \"$0\" \"$@\"' \"$0\" \"$@\""
-    );
+    ))
+}
+
+/// A daemon whose standard error is a journal's stream, as far as it can tell.
+fn under_a_journal(run: Run<'_>) -> Option<Service> {
+    if !getuid().is_root() {
+        leave_out("a mount namespace of its own needs root");
+        return None;
+    }
+    // systemd.exec(5): device and inode of standard error, in decimal.
+    let stream = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) && export JOURNAL_STREAM";
     Some(Service::start_as(
         Mode::Exec,
         &["--log-level", "info"],
-        |daemon| daemon.change(|launch| launch.prologue(&prologue)),
+        |daemon| daemon.change(|launch| with_run(launch, run, stream)),
     ))
 }
 
@@ -245,6 +252,26 @@ signal.pause()' \"$0\"";
     serves(&service, 600);
     service.daemon.signal(Signal::SIGTERM);
     assert_eq!(service.daemon.exit_status(), 0);
+}
+
+/// Under an inetd everything but the answer is the client's too: a record that nobody takes is lost.
+#[test]
+fn without_a_journal_an_inetds_client_gets_no_record() {
+    if !getuid().is_root() {
+        return leave_out("a mount namespace of its own needs root");
+    }
+    let dir = TempDir::new();
+    // There, and nobody listens any more.
+    drop(UnixDatagram::bind(dir.join("journal")).expect("a journal"));
+    let (connection, client) = tcp_pair();
+    let (no_socket, _) = nix::unistd::pipe().expect("a pipe");
+    let mut daemon = Ruptimed::new([""; 0])
+        .on_stdio(connection)
+        .inherit(no_socket)
+        .change(|launch| with_run(launch, Run::Journal(&dir.text("journal")), ""))
+        .start();
+    assert_eq!(daemon.exit_status(), 1);
+    assert_eq!(client.reply(), "");
 }
 
 /// Whoever read its records has gone.

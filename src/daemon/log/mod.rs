@@ -69,7 +69,7 @@ pub mod message_id {
 }
 
 enum Sink {
-    Journal(Journal),
+    Journal { journal: Journal, or_stderr: bool },
     Stderr { priorities: bool },
     Nowhere,
 }
@@ -84,12 +84,15 @@ static LOG: OnceLock<Log> = OnceLock::new();
 /// Decides once where records go. `stderr_is_connection`: standard error is a client's
 /// connection (inetd passes it so), where no record may ever be written.
 pub(crate) fn init(level: Level, stderr_is_connection: bool) {
-    let journal = || Sink::Journal(Journal::default());
+    let journal = |or_stderr| Sink::Journal {
+        journal: Journal::default(),
+        or_stderr,
+    };
     let sink = if connected_to_journal() {
-        journal()
+        journal(true)
     } else if stderr_is_connection {
         match std::fs::exists(SD_JOURNAL_SOCK_PATH) {
-            Ok(true) => journal(),
+            Ok(true) => journal(false),
             _ => Sink::Nowhere,
         }
     } else {
@@ -153,12 +156,12 @@ fn emit(log: &Log, level: Level, fields: &[Field<'_>], message: fmt::Arguments<'
     match &log.sink {
         Sink::Nowhere => true,
         Sink::Stderr { priorities } => to_stderr(level, *priorities, message),
-        Sink::Journal(journal) => {
+        Sink::Journal { journal, or_stderr } => {
             match journal.send(level.priority(), &message.to_string(), fields) {
                 Sent::Done => true,
-                Sent::Full => false,
                 // Standard error is still the journal's stream, and reads priorities.
-                Sent::Nobody => to_stderr(level, true, message),
+                Sent::Nobody if *or_stderr => to_stderr(level, true, message),
+                Sent::Full | Sent::Nobody => false,
             }
         }
     }

@@ -6,7 +6,8 @@ of them at once. Out: one JSON object on standard output, with every question ac
 answered, or lost and why. It exists because "nothing lost" can only be said by whoever counts, and
 it needs nothing but Python, since it runs on the host's file system inside a test machine's network.
 
-Bounded by --count and --seconds; with --until-eof it also ends when standard input does.
+Bounded by --count and --seconds; with --until-eof it also ends when standard input does, but not
+before --least questions.
 """
 
 import argparse
@@ -33,6 +34,8 @@ def arguments():
     parser.add_argument("--pause", type=float, default=0,
                         help="at most so many seconds between a client's questions, by chance")
     parser.add_argument("--until-eof", action="store_true", help="end when standard input does")
+    parser.add_argument("--least", type=int, default=0, help="with --until-eof: at least so many questions")
+    parser.add_argument("--burst", type=int, default=1, help="a client asks so many questions at a time")
     parser.add_argument("--send", default="", help="send this before reading (streams)")
     parser.add_argument("--expect", default=r"\A \d\d:\d\d:\d\d up .* load average: .*\n\Z",
                         help="what an answer looks like, as a regular expression")
@@ -55,28 +58,35 @@ class Load:
 
     def next(self):
         """Counts one more question; False when no more are to be asked."""
-        if self.stop or self.started >= self.args.count or time.monotonic() >= self.end:
+        count = self.args.least if self.stop else self.args.count
+        if self.started >= count or time.monotonic() >= self.end:
             return False
         self.started += 1
         return True
 
     async def client(self):
-        while self.next():
-            began = time.monotonic()
-            try:
-                reply = await asyncio.wait_for(self.ask(), self.args.patience)
-                outcome = None if self.expect.search(reply) else f"answer {reply[:80]!r}"
-            except asyncio.TimeoutError:
-                outcome = "no answer in time"
-            except OSError as error:
-                outcome = error.strerror or str(error)
-            if outcome is None:
-                self.answered += 1
-                self.slowest = max(self.slowest, time.monotonic() - began)
-            else:
-                self.lost[outcome] += 1
+        while any(await asyncio.gather(*(self.question() for _ in range(self.args.burst)))):
             if self.args.pause:
                 await asyncio.sleep(random.uniform(0, self.args.pause))
+
+    async def question(self):
+        """Asks once, and counts what came of it; False when no more are to be asked."""
+        if not self.next():
+            return False
+        began = time.monotonic()
+        try:
+            reply = await asyncio.wait_for(self.ask(), self.args.patience)
+            outcome = None if self.expect.search(reply) else f"answer {reply[:80]!r}"
+        except asyncio.TimeoutError:
+            outcome = "no answer in time"
+        except OSError as error:
+            outcome = error.strerror or str(error)
+        if outcome is None:
+            self.answered += 1
+            self.slowest = max(self.slowest, time.monotonic() - began)
+        else:
+            self.lost[outcome] += 1
+        return True
 
     async def ask(self):
         loop = asyncio.get_running_loop()

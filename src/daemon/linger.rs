@@ -7,7 +7,9 @@
 //!
 //! Almost every client closes within a moment of its answer. A connection is therefore looked at
 //! once, a moment later, without any registration; only the few that are still open then, or
-//! whose reply did not fit, are watched by epoll until their time is over.
+//! whose reply did not fit, are watched by epoll until their time is over. Those who send without
+//! an end are read a little at a time, so that it is they who wait, and nobody else (tcp(7): a
+//! receive buffer that is full closes the window).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,12 +22,14 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
 use super::peer::has_gone;
 
-/// From the half-close to the first look.
-const FIRST_LOOK: Duration = Duration::from_millis(5);
+/// From the half-close to the first look, and from one step of a long drain to the next.
+const PAUSE: Duration = Duration::from_millis(5);
 /// From the half-close to the close, at most.
 const LINGER: Duration = Duration::from_secs(1);
 /// What a client may still send, in bytes.
 const DRAIN: usize = 4 << 20;
+/// What of it is read in a step, in bytes: all of it takes a third of a second.
+const STEP: usize = 64 << 10;
 /// How long a client may take to make room for a reply that did not fit.
 const SEND: Duration = Duration::from_secs(5);
 const READ_SIZE: usize = 16 << 10;
@@ -44,14 +48,16 @@ enum Next {
     Close,
     /// The reply is out and the connection half-closed, and the client is still there.
     Drain,
+    /// The same, and it has sent more than is read at once.
+    Pause,
     /// The reply waits for room.
     Flush,
 }
 
 /// The connections that are being ended.
 pub(crate) struct Linger {
-    /// Not yet looked at, in the order of their time.
-    fresh: VecDeque<(Instant, Lingering)>,
+    /// Not watched: to be looked at when their time comes, in its order.
+    pausing: VecDeque<(Instant, Lingering)>,
     /// Registered with epoll under their number.
     watched: HashMap<u64, Lingering>,
     deadlines: BTreeSet<(Instant, u64)>,
@@ -62,7 +68,7 @@ pub(crate) struct Linger {
 impl Linger {
     pub(crate) fn new() -> Self {
         Linger {
-            fresh: VecDeque::new(),
+            pausing: VecDeque::new(),
             watched: HashMap::new(),
             deadlines: BTreeSet::new(),
             last_id: 0,
@@ -72,7 +78,7 @@ impl Linger {
 
     /// How many descriptors are held here.
     pub(crate) fn len(&self) -> usize {
-        self.fresh.len() + self.watched.len()
+        self.pausing.len() + self.watched.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -96,7 +102,7 @@ impl Linger {
         };
         match ending.flush() {
             Next::Close => return false,
-            Next::Drain => self.fresh.push_back((now + FIRST_LOOK, ending)),
+            Next::Drain | Next::Pause => self.pausing.push_back((now + PAUSE, ending)),
             Next::Flush => {
                 ending.deadline = now + SEND;
                 self.watch(epoll, ending, EpollFlags::EPOLLOUT);
@@ -119,23 +125,27 @@ impl Linger {
 
     /// When [`Self::expire`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let look = self.fresh.front().map(|(at, _)| *at);
+        let look = self.pausing.front().map(|(at, _)| *at);
         let close = self.deadlines.first().map(|(at, _)| *at);
         look.into_iter().chain(close).min()
     }
 
-    /// Looks at those whose first look is due, and closes those whose time is over.
+    /// Looks at those whose pause is over, and closes those whose time is.
     pub(crate) fn expire(&mut self, epoll: &Epoll, now: Instant) {
-        while self.fresh.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, mut ending)) = self.fresh.pop_front() else {
+        while self.pausing.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, mut ending)) = self.pausing.pop_front() else {
                 break;
             };
-            if let Next::Drain = ending.drain(&mut self.buffer) {
-                self.watch(epoll, ending, EpollFlags::EPOLLIN);
+            match ending.drain(&mut self.buffer) {
+                Next::Drain => self.watch(epoll, ending, EpollFlags::EPOLLIN),
+                Next::Pause if now < ending.deadline => {
+                    self.pausing.push_back((now + PAUSE, ending));
+                }
+                Next::Pause | Next::Flush | Next::Close => {}
             }
         }
         while let Some(&(_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
-            self.close(epoll, id);
+            self.unwatch(epoll, id);
         }
     }
 
@@ -152,14 +162,19 @@ impl Linger {
             ending.drain(&mut self.buffer)
         };
         match next {
-            Next::Close => self.close(epoll, id),
+            Next::Close => drop(self.unwatch(epoll, id)),
+            Next::Pause => {
+                let ending = self.unwatch(epoll, id);
+                self.pausing
+                    .extend(ending.map(|ending| (now + PAUSE, ending)));
+            }
             Next::Drain if sending => {
                 self.deadlines.remove(&(ending.deadline, id));
                 ending.deadline = now + LINGER;
                 self.deadlines.insert((ending.deadline, id));
                 let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, id);
                 if epoll.modify(&ending.fd, &mut event).is_err() {
-                    self.close(epoll, id);
+                    self.unwatch(epoll, id);
                 }
             }
             Next::Drain | Next::Flush => {}
@@ -169,10 +184,10 @@ impl Linger {
     /// Closes the one that has been here longest, to make room. False where there is none.
     pub(crate) fn evict(&mut self, epoll: &Epoll) -> bool {
         if let Some(&(_, id)) = self.deadlines.first() {
-            self.close(epoll, id);
+            self.unwatch(epoll, id);
             return true;
         }
-        self.fresh.pop_front().is_some()
+        self.pausing.pop_front().is_some()
     }
 
     fn watch(&mut self, epoll: &Epoll, ending: Lingering, events: EpollFlags) {
@@ -189,13 +204,14 @@ impl Linger {
         }
     }
 
-    fn close(&mut self, epoll: &Epoll, id: u64) {
-        if let Some(ending) = self.watched.remove(&id) {
-            self.deadlines.remove(&(ending.deadline, id));
-            // The close alone would leave it registered while a command between vfork and exec
-            // still holds a copy. It cannot fail for a descriptor that is registered.
-            let _ = epoll.delete(&ending.fd);
-        }
+    /// Takes one back from epoll; dropped, it is closed.
+    fn unwatch(&mut self, epoll: &Epoll, id: u64) -> Option<Lingering> {
+        let ending = self.watched.remove(&id)?;
+        self.deadlines.remove(&(ending.deadline, id));
+        // A close alone would leave it registered while a command between vfork and exec still
+        // holds a copy. It cannot fail for a descriptor that is registered.
+        let _ = epoll.delete(&ending.fd);
+        Some(ending)
     }
 }
 
@@ -224,9 +240,13 @@ impl Lingering {
         }
     }
 
-    /// Throws away what the client has sent, until there is no more for now.
+    /// Throws away what the client has sent, until there is no more for now, or enough for now.
     fn drain(&mut self, buffer: &mut [u8]) -> Next {
+        let enough = self.drained + STEP;
         while self.drained < DRAIN {
+            if self.drained >= enough {
+                return Next::Pause;
+            }
             match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
                 // On a seqpacket socket 0 is also an empty message. Both ends have stopped sending
                 // at the real end, and then poll says so.
@@ -276,7 +296,7 @@ mod tests {
         drop(theirs);
         linger.expire(&epoll, start);
         assert_eq!(linger.len(), 1, "it was looked at too early");
-        linger.expire(&epoll, start + FIRST_LOOK);
+        linger.expire(&epoll, start + PAUSE);
         assert!(linger.is_empty() && linger.next_deadline().is_none());
     }
 
@@ -286,7 +306,7 @@ mod tests {
         let start = Instant::now();
         linger.finish(&epoll, ours.into(), None, start);
         theirs.write_all(b"hello").expect("room");
-        turn(&epoll, &mut linger, start + FIRST_LOOK);
+        turn(&epoll, &mut linger, start + PAUSE);
         assert_eq!(linger.len(), 1);
         turn(&epoll, &mut linger, start + LINGER);
         assert!(linger.is_empty());
@@ -299,15 +319,35 @@ mod tests {
         linger.finish(&epoll, ours.into(), None, start);
         theirs.set_nonblocking(true).expect("non-blocking");
         let chunk = vec![0; 64 << 10];
-        let mut sent = 0;
+        let (mut sent, mut now) = (0, start);
         while !linger.is_empty() {
             match theirs.write(&chunk) {
                 Ok(bytes) => sent += bytes,
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
             }
-            turn(&epoll, &mut linger, start + FIRST_LOOK);
+            now += PAUSE;
+            turn(&epoll, &mut linger, now);
             assert!(sent < 2 * DRAIN, "{sent} bytes were taken");
         }
+        assert!(sent >= DRAIN, "only {sent} bytes were taken");
+        assert!(now < start + LINGER, "too slow to take them all");
+    }
+
+    #[test]
+    fn who_sends_much_is_read_a_little_at_a_time() {
+        let (epoll, mut linger, ours, mut theirs) = world();
+        let start = Instant::now();
+        theirs.set_nonblocking(true).expect("non-blocking");
+        let chunk = vec![0; STEP / 2];
+        let mut fill = || std::iter::from_fn(|| theirs.write(&chunk).ok()).sum::<usize>();
+        linger.finish(&epoll, ours.into(), None, start);
+        let first = fill();
+        assert!(first > STEP, "a buffer of {first} bytes is no test");
+        turn(&epoll, &mut linger, start + PAUSE);
+        turn(&epoll, &mut linger, start + PAUSE);
+        assert!(fill() <= STEP, "more than a step was read at once");
+        turn(&epoll, &mut linger, start + 2 * PAUSE);
+        assert!(fill() > 0, "nothing was read in the second step");
     }
 
     #[test]
@@ -323,10 +363,10 @@ mod tests {
                 Ok(bytes) => got += bytes,
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
             }
-            turn(&epoll, &mut linger, start + FIRST_LOOK);
+            turn(&epoll, &mut linger, start + PAUSE);
         }
         drop(theirs);
-        turn(&epoll, &mut linger, start + FIRST_LOOK);
+        turn(&epoll, &mut linger, start + PAUSE);
         assert!(linger.is_empty());
 
         let (ours, _stalled) = UnixStream::pair().expect("a pair");

@@ -6,6 +6,7 @@ mod fake;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use fake::pipe::without_a_reader;
 use fake::{Fake, Full, LINE, closed_port, has_ipv6, reset, ruptime};
 
 #[test]
@@ -222,10 +223,8 @@ fn waiting_ends_with_the_patience() {
 #[test]
 fn a_closed_pipe_ends_quietly_and_a_full_disk_is_told() {
     let server = Fake::up("127.0.0.1");
-    let (reader, writer) = nix::unistd::pipe().unwrap();
-    drop(reader);
     let mut command = fake::client(&[server.host()]);
-    let output = command.stdout(writer).output().unwrap();
+    let output = command.stdout(without_a_reader()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stderr.is_empty(), "{output:?}");
 

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixListener;
 use common::daemon::Ruptimed;
 use common::manager::Manager;
 use common::net::Address;
+use common::pipe::without_a_reader;
 use common::temp::TempDir;
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, listen, shutdown, socket,
@@ -274,9 +275,9 @@ fn a_dead_standard_error_changes_nothing() {
         (&[], 2),
         (&["--listen", "192.0.2.1:0"], 1),
     ] {
-        let (read, write) = nix::unistd::pipe().expect("a pipe");
-        drop(read);
-        let mut process = with(options).change(|launch| launch.fd(2, write)).start();
+        let mut process = with(options)
+            .change(|launch| launch.fd(2, without_a_reader()))
+            .start();
         assert_eq!(process.exit_status(), status, "{options:?}");
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod datagrams;
 pub(crate) mod launchers;
 pub(crate) mod manager;
 pub(crate) mod net;
+pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod temp;
 

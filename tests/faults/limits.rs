@@ -9,6 +9,7 @@ use nix::unistd::getuid;
 
 use crate::common::daemon::Ruptimed;
 use crate::common::net::tcp_pair;
+use crate::common::pipe::without_a_reader;
 use crate::common::process::Launch;
 use crate::common::temp::TempDir;
 use crate::common::{BOUND, is_installed, leave_out, uninterrupted, wait_until};
@@ -277,10 +278,8 @@ fn without_a_journal_an_inetds_client_gets_no_record() {
 /// Whoever read its records has gone.
 #[test]
 fn standard_error_that_is_closed_hurts_nobody() {
-    let (reader, writer) = nix::unistd::pipe().expect("a pipe");
-    drop(reader);
     let mut service = Service::start_as(Mode::Exec, &["--log-level", "info"], |daemon| {
-        daemon.change(|launch| launch.fd(2, writer))
+        daemon.change(|launch| launch.fd(2, without_a_reader()))
     });
     serves(&service, 5);
     service.daemon.signal(Signal::SIGTERM);

@@ -6,8 +6,8 @@ server on a wildcard address that is bound to the loopback device plays all host
 
 from __future__ import annotations
 
+import json
 import tempfile
-import time
 from pathlib import Path
 
 from .measure import Bench, interleaved
@@ -74,7 +74,7 @@ def datagrams(bench: Bench, hosts: Path, count: int, round_: int) -> None:
 
 def run(bench: Bench, name: str, argv: list[str], count: int, round_: int) -> None:
     try:
-        sample = once(argv)
+        sample = once(bench, argv)
     except Failed as e:
         bench.leave_out(f"{name} over {count} hosts", e)
         return
@@ -82,20 +82,16 @@ def run(bench: Bench, name: str, argv: list[str], count: int, round_: int) -> No
     bench.say(f"  fleet {name:28} {count:6} hosts {sample['seconds']:8.3f} s, {sample['lines']} answers")
 
 
-def once(argv: list[str]) -> dict:
+def once(bench: Bench, argv: list[str]) -> dict:
     """One run: its time, its CPU seconds (children it waited for included), its memory, its answers."""
     with tempfile.TemporaryFile() as out, Process(
-        argv, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, stdout=out
+        [str(bench.programs.floor), "weigh", "--", *argv], {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, stdout=out
     ) as process:
-        begin = time.monotonic()
-        usage = process.usage(LIMIT)
-        seconds = time.monotonic() - begin
+        status, _ = process.finish(LIMIT)
+        if status != 0:
+            raise Failed(process.complaint())
         out.seek(0)
-        lines = sum(b"load average" in line for line in out)
-    return {
-        "seconds": seconds,
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_kib": usage.ru_maxrss,
-        "lines": lines,
-    }
-
+        *lines, weight = out.read().splitlines()
+    found = json.loads(weight)
+    found.pop("status")
+    return {**found, "lines": sum(b"load average" in line for line in lines)}

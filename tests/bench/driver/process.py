@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import resource
-import select
 import shutil
 import signal
 import socket
@@ -75,19 +74,6 @@ class Process:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
-
-    def usage(self, timeout: float) -> "resource.struct_rusage":
-        """Waits for the end; what the process and the children that it waited for have used (wait4(2))."""
-        pidfd = os.pidfd_open(self.pid)
-        try:
-            ended, _, _ = select.select([pidfd], [], [], timeout)
-        finally:
-            os.close(pidfd)
-        if not ended:
-            raise Failed(f"{self.argv[0]} did not end within {timeout:.0f} s")
-        _, status, usage = os.wait4(self.pid, 0)
-        self._popen.returncode = os.waitstatus_to_exitcode(status)
-        return usage
 
     def finish(self, timeout: float) -> tuple[int, bytes]:
         """Waits for the end; exit status and standard output."""

@@ -80,6 +80,16 @@ def ratio(upper: Samples, lower: Samples, *path: str) -> Spread | None:
     return Spread.of(ratios)
 
 
+def in_turn(first: Samples, second: Samples) -> Samples:
+    """The rate of what takes the time of both, round by round."""
+    others = {record["round"]: record["rate"] for record in second.records}
+    return Samples(
+        {"round": record["round"], "rate": 1 / (1 / record["rate"] + 1 / others[record["round"]])}
+        for record in first.records
+        if record["rate"] and others.get(record["round"])
+    )
+
+
 def best_peer(samples: Samples, section: str, clients: int) -> str | None:
     """The peer with the highest median rate among those that were measured."""
     peers = samples.where(section=section, clients=clients, kind="peer")

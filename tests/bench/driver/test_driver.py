@@ -12,7 +12,7 @@ from pathlib import Path
 from . import fleet, goals, plot, report
 from .measure import interleaved
 from .process import Failed, Process, free_port, wait_for
-from .stats import Samples, Spread, best_peer, ratio
+from .stats import Samples, Spread, best_peer, in_turn, ratio
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "RESULTS.in.md"
 
@@ -33,6 +33,10 @@ class Stats(unittest.TestCase):
         )
         found = ratio(samples.where(series="a"), samples.where(series="b"))
         self.assertEqual(found, Spread(0.9, 0.9, 0.9, 2))
+
+    def test_what_happens_in_turn_takes_the_time_of_both(self):
+        both = in_turn(Samples([sample("a", 60, 0), sample("a", 60, 1)]), Samples([sample("b", 30, 0)]))
+        self.assertEqual([record["rate"] for record in both.records], [20])
 
     def test_a_ratio_to_nothing_is_none(self):
         samples = Samples([sample("a", 90), sample("zero", 0)])

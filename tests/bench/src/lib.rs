@@ -11,6 +11,7 @@
 //! - [`tally`]: what is counted, and how it is told
 //! - [`floors`]: the servers that do the least, and the textbook's
 //! - [`spawn`]: the bare cost of a command
+//! - [`weigh`]: what one run of a command uses
 
 pub mod answer;
 pub mod args;
@@ -19,3 +20,4 @@ pub mod engine;
 pub mod floors;
 pub mod spawn;
 pub mod tally;
+pub mod weigh;

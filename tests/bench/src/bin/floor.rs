@@ -1,6 +1,6 @@
 //! What the machine allows: the least that a server of each kind can do, and the textbook's servers beside it.
 //!
-//! Servers print the target that they serve and go on until they are killed; `spawn` prints one JSON line.
+//! Servers print the target that they serve and go on until they are killed; `spawn` and `weigh` print one JSON line.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,11 +11,13 @@ use std::time::Duration;
 use ruptime_bench::args::Args;
 use ruptime_bench::floors::{self, Place};
 use ruptime_bench::spawn::Spawn;
+use ruptime_bench::weigh;
 use serde_json::json;
 
 const USAGE: &str = "\
 usage: floor SERVER [--listen ADDR:PORT] [--only-loopback] [--rcvbuf BYTES]
        floor spawn [--for SECONDS] [--workers N] [--pipe] [-- COMMAND [ARG]...]
+       floor weigh -- COMMAND [ARG]...
 SERVER is one of
   accept             accept, send a constant, close
   datagram           recvfrom, sendto a constant
@@ -24,7 +26,8 @@ SERVER is one of
   textbook-datagram  one datagram after the other: popen(3), the first line
 and prints the target it serves; ADDR:PORT is 127.0.0.1:0 unless given. `spawn` runs the command again and again
 on every core and prints how often; COMMAND is /usr/bin/uptime unless given, its environment is this program's own,
-its output goes to /dev/null, or with --pipe is read.";
+its output goes to /dev/null, or with --pipe is read. `weigh` runs the command once and prints, after its output,
+what it has used.";
 
 fn main() -> ExitCode {
     match run() {
@@ -57,6 +60,7 @@ fn run() -> Result<(), String> {
         "textbook-popen" => floors::textbook_popen,
         "textbook-datagram" => floors::textbook_datagram,
         "spawn" => return spawn(&args),
+        "weigh" => return weigh(&args),
         other => return Err(format!("{other}: not a floor\n{USAGE}")),
     };
     let address = args.text("listen").unwrap_or("127.0.0.1:0");
@@ -93,6 +97,19 @@ fn spawn(args: &Args) -> Result<(), String> {
         "runs": runs,
         "seconds": seconds,
         "rate": runs as f64 / seconds,
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn weigh(args: &Args) -> Result<(), String> {
+    let name = args.words.first().ok_or("weigh: COMMAND is missing")?;
+    let weight = weigh::weigh(&args.words).map_err(|e| format!("{name}: {e}"))?;
+    let line = json!({
+        "status": weight.status.code(),
+        "seconds": weight.seconds,
+        "cpu_s": weight.cpu_seconds,
+        "peak_kib": weight.peak_kib,
     });
     println!("{line}");
     Ok(())

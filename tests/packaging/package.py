@@ -7,6 +7,7 @@ machine that has the packages in /packages, what is on its file system, and what
 import hashlib
 import os
 import pathlib
+import platform
 import shutil
 import stat
 import subprocess
@@ -76,6 +77,10 @@ class PackageTest(SystemTest):
         self.assertFalse(self.listens())
         self.assertEqual(self.runs(), [])
 
+    def rpms(self, prefix=""):
+        found = (self.machine.root / "packages").glob(f"{prefix}ruptime*-rs-*.{platform.machine()}.rpm")
+        return sorted(f"/packages/{rpm.name}" for rpm in found)
+
     def upgrade_under_load(self, upgrade):
         """Upgrades while clients ask without a pause: none may notice."""
         machine = self.machine
@@ -115,6 +120,39 @@ class PackageTest(SystemTest):
         differing = {path: (before.get(path), after.get(path)) for path in before.keys() | after.keys()
                      if before.get(path) != after.get(path)}
         self.assertEqual(differing, {})
+
+
+class Unbooted(Machine):
+    """A root that commands are run in without an init."""
+
+    def chroot(self, *command):
+        done = subprocess.run(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
+             'mount -t proc proc "$0/proc"; mount -t tmpfs tmpfs "$0/run"; mount --rbind /dev "$0/dev"\n'
+             'exec chroot "$0" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"',
+             str(self.root), *command],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        if done.returncode != 0:
+            raise AssertionError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+
+class UnbootedTest(PackageTest):
+    """Tests of a root where no systemd runs; those of one class share it."""
+
+    # By the release.
+    root = "{}"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.make_machine(cls.root.format(cls.release), Unbooted).prepare()
+        cls.cursor = ""
+
+    def setUp(self):
+        pass
+
+    def what_happened(self):
+        return super().what_happened() if self.machine.init else "not booted yet"
 
 
 def describe(path):

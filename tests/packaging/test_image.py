@@ -1,38 +1,9 @@
-"""The Debian packages installed where no systemd runs, as images are made; then the image boots."""
+"""The packages installed where no systemd runs, as images are made; then the image boots."""
 
-import subprocess
-
-from machine import Machine
-from package import UNITS, PackageTest
+from package import UNITS, UnbootedTest
 
 
-class Unbooted(Machine):
-    """A root that commands are run in without an init."""
-
-    def chroot(self, *command):
-        done = subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
-             'mount -t proc proc "$0/proc"; mount -t tmpfs tmpfs "$0/run"; mount --rbind /dev "$0/dev"\n'
-             'exec chroot "$0" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"',
-             str(self.root), *command],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
-        if done.returncode != 0:
-            raise AssertionError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
-        return done.stdout + done.stderr
-
-
-class Image(PackageTest):
-
-    @classmethod
-    def setUpClass(cls):
-        cls.make_machine(cls.release, Unbooted).prepare()
-        cls.cursor = ""
-
-    def setUp(self):
-        pass
-
-    def what_happened(self):
-        return super().what_happened() if self.machine.init else "not booted yet"
+class Image(UnbootedTest):
 
     def test_nothing_is_enabled_by_the_first_boot_either(self):
         machine = self.machine
@@ -51,3 +22,23 @@ class Image(PackageTest):
         self.assert_all_is_off(UNITS)
         self.started()
         self.ask()
+
+
+class RpmImage(UnbootedTest):
+    releases = ("bookworm",)
+
+    root = "{}-build"
+
+    def rpm(self, *args):
+        return self.machine.chroot("rpm", "--dbpath", "/var/lib/rpm", "--nodeps", *args)
+
+    def test_no_scriptlet_fails(self):
+        # The first command makes rpm's own files.
+        self.rpm("-qa")
+        before = self.files()
+        self.assertEqual(self.rpm("-i", *self.rpms()), "")
+        enabled = (self.machine.root / "etc/systemd/system").rglob("ruptime*")
+        self.assertEqual(list(enabled), [])
+        self.assertEqual(self.rpm("-U", *self.rpms("higher_")), "")
+        self.assertEqual(self.rpm("-e", "ruptime-rs", "ruptimed-rs"), "")
+        self.assert_files(before)

@@ -35,7 +35,7 @@ class Rpm(PackageTest):
     def setUpClass(cls):
         cls.make_machine(f"{cls.release}-build").boot()
         machine = cls.machine
-        required = machine.run("sh", "-ec", "rpm -qpR /packages/ruptime*-rs-*.x86_64.rpm").stdout.split("\n")
+        required = machine.run("sh", "-ec", "rpm -qpR /packages/ruptime*-rs-*.$(uname -m).rpm").stdout.split("\n")
         provided = sorted({line.split(" ")[0] for line in required if line and not line.startswith(
             ("rpmlib(", "config(", "rtld("))} | {"rtld(GNU_HASH)"})
         spec = BASE.format(provides="\n".join(f"Provides: {name}" for name in provided))
@@ -53,12 +53,8 @@ class Rpm(PackageTest):
         self.before = self.files()
         self.addCleanup(self.rpm, "-e", *BOTH, check=False)
 
-    def files_of(self, prefix=""):
-        found = (self.machine.root / "packages").glob(f"{prefix}ruptime*-rs-*.x86_64.rpm")
-        return sorted(f"/packages/{rpm.name}" for rpm in found)
-
     def install(self, action, prefix=""):
-        done = self.rpm(action, *self.files_of(prefix))
+        done = self.rpm(action, *self.rpms(prefix))
         self.assertNotRegex(done.stdout + done.stderr, "(?i)fail|error|cannot|warning")
 
     def test_from_the_installation_to_the_removal(self):
@@ -87,12 +83,12 @@ class Rpm(PackageTest):
         rwho = "/root/RPMS/noarch/rwho-1-1.noarch.rpm"
         self.rpm("-i", rwho)
         self.addCleanup(self.rpm, "-e", "rwho", check=False)
-        told = self.rpm("-i", *self.files_of(), check=False)
+        told = self.rpm("-i", *self.rpms(), check=False)
         self.assertNotEqual(told.returncode, 0)
         self.assertIn("rwho conflicts with ruptime-rs", told.stderr)
         self.assertEqual(self.rpm("-V", "rwho").stdout, "")
 
     def test_the_licences_are_there(self):
-        out = self.rpm("-qp", "--licensefiles", *self.files_of()).stdout
+        out = self.rpm("-qp", "--licensefiles", *self.rpms()).stdout
         self.assertEqual(out.count("LICENSE.dependencies"), 2, out)
         self.assertEqual(out.count("LICENSE-MIT"), 2, out)

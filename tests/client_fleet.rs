@@ -2,6 +2,8 @@
 
 #[path = "common/fake.rs"]
 mod fake;
+#[path = "common/pipe.rs"]
+mod pipe;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use std::io::Write;
@@ -294,7 +296,7 @@ fn a_reader_that_is_gone_ends_the_asking() {
         .collect();
     let arguments = ["-o", "jsonl", "-j", "1"].map(str::to_owned);
     let mut command = fake::client(&[&arguments[..], &hosts[..]].concat());
-    let writer = fake::pipe::without_a_reader();
+    let writer = pipe::without_a_reader();
     let output = command.stdout(writer).output().unwrap();
     assert!(
         output.stderr.is_empty() && output.status.code() == Some(1),

@@ -2,11 +2,12 @@
 
 #[path = "common/fake.rs"]
 mod fake;
+#[path = "common/pipe.rs"]
+mod pipe;
 
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use fake::pipe::without_a_reader;
 use fake::{Fake, Full, LINE, closed_port, has_ipv6, reset, ruptime};
 
 #[test]
@@ -224,7 +225,7 @@ fn waiting_ends_with_the_patience() {
 fn a_closed_pipe_ends_quietly_and_a_full_disk_is_told() {
     let server = Fake::up("127.0.0.1");
     let mut command = fake::client(&[server.host()]);
-    let output = command.stdout(without_a_reader()).output().unwrap();
+    let output = command.stdout(pipe::without_a_reader()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stderr.is_empty(), "{output:?}");
 

@@ -5,9 +5,6 @@
 //! leaves nothing behind.
 #![allow(dead_code)] // Every test file uses a part.
 
-#[path = "pipe.rs"]
-pub(crate) mod pipe;
-
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

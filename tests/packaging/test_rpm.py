@@ -17,6 +17,7 @@ BuildArch: noarch
 %description
 x
 %files
+%dir /usr/share/licenses
 %package -n rwho
 Summary: Another ruptime
 %description -n rwho
@@ -24,6 +25,7 @@ x
 %files -n rwho
 /usr/bin/ruptime
 %install
+mkdir -p %{{buildroot}}/usr/share/licenses
 install -D /etc/hosts %{{buildroot}}/usr/bin/ruptime
 """
 

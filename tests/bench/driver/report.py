@@ -240,4 +240,4 @@ def machine(run: dict) -> str:
 
 def left_out(run: dict) -> str:
     rows = [[e["what"], e["why"], e["remedy"] or ""] for e in run["left_out"]]
-    return table(["left out", "why", "remedy"], rows) or "Nothing.\n"
+    return table(["left out", "why", "remedy"], rows) or "Nothing was left out.\n"

@@ -276,11 +276,16 @@ impl Server {
                 }
             }
         }
+        self.reap();
+    }
+
+    /// Concludes what has ended, and starts what waited for it.
+    fn reap(&mut self) {
         while let Some((purpose, exited)) = self.children.reap() {
             self.conclude(purpose, &exited);
         }
         if let Some(connection) = self.stalled.take() {
-            self.start(connection, Instant::now());
+            self.start(connection);
         }
     }
 
@@ -296,6 +301,12 @@ impl Server {
     fn expire(&mut self, now: Instant) {
         if self.signal_backoff.next_deadline().is_some() && !self.signal_backoff.is_paused(now) {
             self.read_signals(now);
+        }
+        if self.children.next_deadline().is_some_and(|at| at <= now) {
+            // What has ended, or has said everything, is not late: it is this process that was
+            // kept from looking, by a stop or by a busy machine.
+            self.output_ready(now);
+            self.reap();
         }
         let mut late = Vec::new();
         self.children.expire(now, |pid, purpose| {

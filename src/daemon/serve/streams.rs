@@ -93,14 +93,17 @@ impl Server {
         self.held += 1;
         let connection = Connection { fd, place };
         match self.handoff {
-            Handoff::Exec => self.start(connection, now),
+            Handoff::Exec => self.start(connection),
             Handoff::Capture => self.share(Waiter::Stream(connection), now),
         }
     }
 
     /// Hands a connection to a command of its own.
-    pub(super) fn start(&mut self, connection: Connection, now: Instant) {
-        match self.command.spawn(connection.fd.as_fd()) {
+    pub(super) fn start(&mut self, connection: Connection) {
+        let spawned = self.command.spawn(connection.fd.as_fd());
+        // After it, and not when the turn began: hundreds may be started in one.
+        let now = Instant::now();
+        match spawned {
             Ok(pid) => {
                 log::spawn_recovered(&mut self.faults.spawn, &self.command);
                 self.children.insert(pid, Purpose::Exec(connection), now);

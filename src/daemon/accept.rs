@@ -12,7 +12,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::backoff::Backoff;
 use super::log;
-use super::sockets::Socket;
+use super::sockets::{Socket, set_nonblocking};
 use super::sys;
 
 /// What an errno of accept4(2) means.
@@ -118,6 +118,14 @@ impl Listener {
                 self.backoff.pause(now);
             }
         }
+    }
+
+    /// Sees to it that [`Self::accept`] does not wait. The open file description is shared with
+    /// whoever else holds the listener, and each start of a service sets or clears its O_NONBLOCK
+    /// (NonBlocking= in systemd.exec(5)); and whoever else accepts may be there first.
+    pub(crate) fn unblock(&self) {
+        // EBADF: accept tells it too.
+        let _ = set_nonblocking(self.socket.fd.as_fd(), true);
     }
 
     /// Takes one connection out of the backlog.

@@ -9,13 +9,12 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 
 use nix::errno::Errno;
-use nix::libc::{in_pktinfo, in6_pktinfo};
+use nix::libc::{in_pktinfo, in6_pktinfo, sa_family_t};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg,
-    sendmsg, setsockopt, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage,
+    UnixAddr, recvmsg, sendmsg, sendto, setsockopt, sockopt,
 };
 
 use super::peer::Peer;
@@ -30,6 +29,10 @@ const RESERVED: u16 = 1024;
 /// Room for the control messages that a socket may have been set to give, in bytes.
 const CONTROL: usize = 256;
 
+/// Never waits, whatever the open file description says: others share it, and each start of a
+/// service sets or clears its O_NONBLOCK (NonBlocking= in systemd.exec(5)).
+const NOW: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
+
 /// Entries of an error queue that are thrown away in one go.
 const ERRORS: usize = 1024;
 
@@ -37,14 +40,14 @@ const ERRORS: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum DatagramSocket {
     Inet { fd: OwnedFd, port: u16 },
-    Unix(UnixDatagram),
+    Unix(OwnedFd),
 }
 
 /// Where a request came from, and where it was sent to: what a reply needs.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     Inet { from: SocketAddr, to: To },
-    Unix(UnixAddress),
+    Unix(UnixAddr),
 }
 
 /// The local end of a request.
@@ -83,7 +86,7 @@ impl DatagramSocket {
     /// Those of setsockopt(2) and getsockname(2): none is expected for a datagram socket.
     pub(crate) fn new(socket: Socket) -> nix::Result<Self> {
         if socket.family == AddressFamily::Unix {
-            return Ok(DatagramSocket::Unix(UnixDatagram::from(socket.fd)));
+            return Ok(DatagramSocket::Unix(socket.fd));
         }
         let fd = socket.fd;
         // An IPv6 socket gets IPv4's datagrams too, and asks for their addresses in IPv4's way:
@@ -112,11 +115,7 @@ impl DatagramSocket {
     pub(crate) fn receive(&self) -> nix::Result<Received> {
         match self {
             DatagramSocket::Inet { fd, .. } => receive_inet(fd.as_fd()).map(Received::Request),
-            DatagramSocket::Unix(socket) => match socket.recv_from(&mut [0]) {
-                Ok((_, from)) if from.is_unnamed() => Ok(Received::Unnamed),
-                Ok((_, from)) => Ok(Received::Request(Request::Unix(from))),
-                Err(error) => Err(errno_of(&error)),
-            },
+            DatagramSocket::Unix(fd) => receive_unix(fd.as_fd()),
         }
     }
 
@@ -124,7 +123,7 @@ impl DatagramSocket {
     /// MSG_ERRQUEUE), where somebody else has had it filled.
     pub(crate) fn clear_errors(&self) {
         if let DatagramSocket::Inet { fd, .. } = self {
-            let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+            let flags = MsgFlags::MSG_ERRQUEUE | NOW;
             let mut content = [0];
             for _ in 0..ERRORS {
                 let mut iov = [IoSliceMut::new(&mut content)];
@@ -166,11 +165,8 @@ impl DatagramSocket {
             (DatagramSocket::Inet { fd, .. }, Request::Inet { from, to }) => {
                 send_inet(fd.as_fd(), from, *to, answer)
             }
-            (DatagramSocket::Unix(socket), Request::Unix(to)) => {
-                return match socket
-                    .send_to_addr(answer, to)
-                    .map_err(|error| errno_of(&error))
-                {
+            (DatagramSocket::Unix(fd), Request::Unix(to)) => {
+                return match sendto(fd.as_raw_fd(), answer, to, NOW) {
                     Ok(_) => Sent::Done,
                     // EAGAIN: that client's own queue is full. It does not read, and ours is free.
                     Err(errno) => Sent::Lost(errno),
@@ -195,7 +191,7 @@ impl AsFd for DatagramSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             DatagramSocket::Inet { fd, .. } => fd.as_fd(),
-            DatagramSocket::Unix(socket) => socket.as_fd(),
+            DatagramSocket::Unix(fd) => fd.as_fd(),
         }
     }
 }
@@ -220,10 +216,6 @@ pub(crate) fn is_a_servers(port: u16, own: &[u16]) -> bool {
     port < RESERVED || port == crate::PORT || own.contains(&port)
 }
 
-fn errno_of(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
 /// An IPv6 socket has IPv4's options only where the kernel has IPv4.
 fn not_for_this_family(errno: Errno) -> nix::Result<()> {
     if errno == Errno::ENOPROTOOPT {
@@ -233,16 +225,23 @@ fn not_for_this_family(errno: Errno) -> nix::Result<()> {
     }
 }
 
+fn receive_unix(fd: BorrowedFd<'_>) -> nix::Result<Received> {
+    let mut content = [0];
+    let mut iov = [IoSliceMut::new(&mut content)];
+    let message = recvmsg::<UnixAddr>(fd.as_raw_fd(), &mut iov, None, NOW)?;
+    // The family alone, or nothing at all (unix(7)); nix panics when asked for the name of nothing.
+    let is_named = |from: &UnixAddr| from.len() as usize > size_of::<sa_family_t>();
+    Ok(match message.address.filter(is_named) {
+        Some(from) => Received::Request(Request::Unix(from)),
+        None => Received::Unnamed,
+    })
+}
+
 fn receive_inet(fd: BorrowedFd<'_>) -> nix::Result<Request> {
     let mut content = [0];
     let mut iov = [IoSliceMut::new(&mut content)];
     let mut space = [0; CONTROL];
-    let message = recvmsg::<SockaddrStorage>(
-        fd.as_raw_fd(),
-        &mut iov,
-        Some(&mut space),
-        MsgFlags::MSG_DONTWAIT,
-    )?;
+    let message = recvmsg::<SockaddrStorage>(fd.as_raw_fd(), &mut iov, Some(&mut space), NOW)?;
     let mut to = To::Any;
     // A list that was cut tells nothing; then the kernel chooses the source.
     for control in message.cmsgs().into_iter().flatten() {
@@ -267,11 +266,9 @@ fn send_inet(fd: BorrowedFd<'_>, client: &SocketAddr, to: To, answer: &[u8]) -> 
         return Err(Errno::EMSGSIZE);
     }
     let iov = [IoSlice::new(answer)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     let client = SockaddrStorage::from(*client);
-    let send = |control: &[ControlMessage<'_>]| {
-        sendmsg(fd.as_raw_fd(), &iov, control, flags, Some(&client))
-    };
+    let send =
+        |control: &[ControlMessage<'_>]| sendmsg(fd.as_raw_fd(), &iov, control, NOW, Some(&client));
     match to {
         To::Any => send(&[]),
         To::V4(info) => send(&[ControlMessage::Ipv4PacketInfo(&source_v4(info))]),
@@ -314,6 +311,7 @@ mod tests {
     use super::*;
     use crate::daemon::sockets::classify;
     use std::net::UdpSocket;
+    use std::os::unix::net::UnixDatagram;
     use std::time::Duration;
 
     fn serving(address: &str) -> (DatagramSocket, SocketAddr) {

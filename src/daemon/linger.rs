@@ -60,7 +60,9 @@ pub(crate) struct Linger {
     pausing: VecDeque<(Instant, Lingering)>,
     /// Registered with epoll under their number.
     watched: HashMap<u64, Lingering>,
-    deadlines: BTreeSet<(Instant, u64)>,
+    /// The deadlines of those that are being drained, and of those whose reply waits for room.
+    draining: BTreeSet<(Instant, u64)>,
+    flushing: BTreeSet<(Instant, u64)>,
     last_id: u64,
     buffer: Box<[u8]>,
 }
@@ -70,7 +72,8 @@ impl Linger {
         Linger {
             pausing: VecDeque::new(),
             watched: HashMap::new(),
-            deadlines: BTreeSet::new(),
+            draining: BTreeSet::new(),
+            flushing: BTreeSet::new(),
             last_id: 0,
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
         }
@@ -126,8 +129,8 @@ impl Linger {
     /// When [`Self::expire`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let look = self.pausing.front().map(|(at, _)| *at);
-        let close = self.deadlines.first().map(|(at, _)| *at);
-        look.into_iter().chain(close).min()
+        let close = [&self.draining, &self.flushing].map(|set| set.first().map(|(at, _)| *at));
+        look.into_iter().chain(close.into_iter().flatten()).min()
     }
 
     /// Looks at those whose pause is over, and closes those whose time is.
@@ -144,7 +147,12 @@ impl Linger {
                 Next::Pause | Next::Flush | Next::Close => {}
             }
         }
-        while let Some(&(_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+        let oldest = |set: &BTreeSet<(Instant, u64)>| set.first().copied();
+        while let Some((_, id)) = [oldest(&self.draining), oldest(&self.flushing)]
+            .into_iter()
+            .flatten()
+            .find(|(at, _)| *at <= now)
+        {
             self.unwatch(epoll, id);
         }
     }
@@ -169,9 +177,9 @@ impl Linger {
                     .extend(ending.map(|ending| (now + PAUSE, ending)));
             }
             Next::Drain if sending => {
-                self.deadlines.remove(&(ending.deadline, id));
+                self.flushing.remove(&(ending.deadline, id));
                 ending.deadline = now + LINGER;
-                self.deadlines.insert((ending.deadline, id));
+                self.draining.insert((ending.deadline, id));
                 let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, id);
                 if epoll.modify(&ending.fd, &mut event).is_err() {
                     self.unwatch(epoll, id);
@@ -181,13 +189,19 @@ impl Linger {
         }
     }
 
-    /// Closes the one that has been here longest, to make room. False where there is none.
+    /// Closes the one that has been here longest, to make room; one that has not been sent its
+    /// whole reply only where there is no other. False where there is none.
     pub(crate) fn evict(&mut self, epoll: &Epoll) -> bool {
-        if let Some(&(_, id)) = self.deadlines.first() {
-            self.unwatch(epoll, id);
+        if let Some(&(_, id)) = self.draining.first() {
+            return self.unwatch(epoll, id).is_some();
+        }
+        if self.pausing.pop_front().is_some() {
             return true;
         }
-        self.pausing.pop_front().is_some()
+        match self.flushing.first() {
+            Some(&(_, id)) => self.unwatch(epoll, id).is_some(),
+            None => false,
+        }
     }
 
     fn watch(&mut self, epoll: &Epoll, ending: Lingering, events: EpollFlags) {
@@ -199,7 +213,11 @@ impl Linger {
         // ENOMEM, ENOSPC (max_user_watches): without a registration it cannot be waited for, so
         // it is closed now, as at the end of its time.
         if epoll.add(&ending.fd, EpollEvent::new(events, id)).is_ok() {
-            self.deadlines.insert((ending.deadline, id));
+            let deadlines = match ending.unsent {
+                Some(_) => &mut self.flushing,
+                None => &mut self.draining,
+            };
+            deadlines.insert((ending.deadline, id));
             self.watched.insert(id, ending);
         }
     }
@@ -207,7 +225,9 @@ impl Linger {
     /// Takes one back from epoll; dropped, it is closed.
     fn unwatch(&mut self, epoll: &Epoll, id: u64) -> Option<Lingering> {
         let ending = self.watched.remove(&id)?;
-        self.deadlines.remove(&(ending.deadline, id));
+        // In one of them.
+        self.draining.remove(&(ending.deadline, id));
+        self.flushing.remove(&(ending.deadline, id));
         // A close alone would leave it registered while a command between vfork and exec still
         // holds a copy. It cannot fail for a descriptor that is registered.
         let _ = epoll.delete(&ending.fd);
@@ -384,5 +404,26 @@ mod tests {
         linger.finish(&epoll, ours.into(), None, Instant::now());
         assert!(linger.evict(&epoll) && linger.is_empty());
         drop(theirs);
+    }
+
+    #[test]
+    fn who_has_the_whole_reply_makes_room_before_who_has_not() {
+        let (epoll, mut linger, slow, _slow) = world();
+        let reply: Rc<[u8]> = vec![b'x'; 4 << 20].into();
+        let start = Instant::now();
+        linger.finish(&epoll, slow.into(), Some(reply), start);
+        let later = start + SEND - LINGER;
+        let (pausing, _pausing) = UnixStream::pair().expect("a pair");
+        let (draining, _draining) = UnixStream::pair().expect("a pair");
+        linger.finish(&epoll, draining.into(), None, later);
+        linger.expire(&epoll, later + PAUSE);
+        linger.finish(&epoll, pausing.into(), None, later + PAUSE);
+        assert_eq!((linger.draining.len(), linger.pausing.len()), (1, 1));
+        assert!(linger.evict(&epoll));
+        assert_eq!((linger.draining.len(), linger.pausing.len()), (0, 1));
+        assert!(linger.evict(&epoll));
+        assert_eq!((linger.pausing.len(), linger.flushing.len()), (0, 1));
+        assert!(linger.evict(&epoll) && linger.is_empty());
+        assert_eq!(linger.next_deadline(), None);
     }
 }

@@ -8,6 +8,8 @@ mod datagrams;
 mod shared;
 mod streams;
 
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -74,6 +76,10 @@ struct Server {
     children: Children<Purpose>,
     max_children: usize,
     child_timeout: Duration,
+    /// Connections that were handed over instead of listeners, and wait for their turn.
+    handed_over: VecDeque<OwnedFd>,
+    /// The listener whose turn it is.
+    next_listener: usize,
     /// A connection whose command could not be started while others ran.
     stalled: Option<Connection>,
     /// Connections that are being served or wait for it.
@@ -139,6 +145,8 @@ impl Server {
             children: Children::new(options.child_timeout),
             max_children: options.max_children.get(),
             child_timeout: options.child_timeout,
+            handed_over: VecDeque::new(),
+            next_listener: 0,
             stalled: None,
             held: 0,
             linger: Linger::new(),
@@ -159,7 +167,7 @@ impl Server {
                     let token = LISTENERS + server.listeners.len() as u64;
                     server.listeners.push(Listener::new(socket, token));
                 }
-                Kind::Connection => server.take(socket.fd, now),
+                Kind::Connection => server.handed_over.push_back(socket.fd),
                 Kind::Datagram => {
                     let name = socket.name.clone();
                     let token = DATAGRAMS + server.datagrams.len() as u64;
@@ -179,6 +187,7 @@ impl Server {
         loop {
             let now = Instant::now();
             self.expire(now);
+            self.take_handed_over(now);
             if self.run_is_due(now) {
                 self.start_run(now);
             }
@@ -187,7 +196,7 @@ impl Server {
             if let Some(why) = self.reason_to_leave(now)? {
                 return Ok(why);
             }
-            let room = self.make_room();
+            let room = self.has_room();
             for listener in &mut self.listeners {
                 listener.arm(&self.epoll, room, now);
             }
@@ -373,6 +382,7 @@ impl Server {
     /// Nobody is being served.
     fn is_quiet(&self) -> bool {
         self.children.is_empty()
+            && self.handed_over.is_empty()
             && self.stalled.is_none()
             && self.capture.is_idle()
             && self.linger.is_empty()

@@ -28,16 +28,33 @@ pub(super) struct Connection {
 }
 
 impl Server {
-    /// Takes connections from the listeners in turn, one each, while there is room.
+    /// Takes connections from the listeners that are ready, one each in turn, while there is room.
+    /// The first turn is that of the listener behind the one that had the last: where places are
+    /// short, a crowd at one must not keep the clients of the others waiting.
     pub(super) fn accept(&mut self, ready: &mut Vec<usize>, now: Instant) {
+        let (all, first) = (self.listeners.len(), self.next_listener);
+        ready.sort_unstable_by_key(|index| (index + all - first) % all);
+        for index in &*ready {
+            self.listeners[*index].unblock();
+        }
+        // Of each a connection is known to wait; of more nobody knows before it is tried.
+        let mut known = ready.len();
         let mut turn = 0;
         for _ in 0..ACCEPTS {
-            if ready.is_empty() || !self.make_room() {
+            if ready.is_empty() || !self.may_take() {
                 return;
             }
+            // Where descriptors are short, whoever has been ending longest makes room for one who
+            // waits, and for nobody else.
+            if self.is_full() && (known == 0 || !self.linger.evict(&self.epoll)) {
+                return;
+            }
+            known = known.saturating_sub(1);
             turn %= ready.len();
-            match self.listeners[ready[turn]].accept(now) {
+            let index = ready[turn];
+            match self.listeners[index].accept(now) {
                 Accepted::Connection(fd) => {
+                    self.next_listener = index + 1;
                     self.take(fd, now);
                     turn += 1;
                 }
@@ -48,22 +65,37 @@ impl Server {
         }
     }
 
-    /// True where one more connection can be taken. Room is made, if there is none for another
-    /// descriptor, by closing the connection that has been lingering longest.
-    pub(super) fn make_room(&mut self) -> bool {
-        let commands = match self.handoff {
+    /// True where one more connection that has a descriptor can be served now.
+    fn may_serve(&self) -> bool {
+        match self.handoff {
             Handoff::Exec => self.stalled.is_none() && self.children.len() < self.max_children,
             Handoff::Capture => true,
-        };
-        if self.stopping || !commands {
-            return false;
         }
-        while self.held + self.linger.len() >= self.capacity {
-            if !self.linger.evict(&self.epoll) {
-                return false;
-            }
+    }
+
+    /// The same for one that is to be accepted first.
+    fn may_take(&self) -> bool {
+        !self.stopping && self.may_serve()
+    }
+
+    /// True where every descriptor that a connection may have is in use.
+    fn is_full(&self) -> bool {
+        self.held + self.linger.len() >= self.capacity
+    }
+
+    /// True where one more connection can be taken, if need be in the place of one that lingers.
+    pub(super) fn has_room(&self) -> bool {
+        self.may_take() && (!self.is_full() || !self.linger.is_empty())
+    }
+
+    /// Takes the connections that were handed over, while there is room.
+    pub(super) fn take_handed_over(&mut self, now: Instant) {
+        while self.may_serve() {
+            let Some(fd) = self.handed_over.pop_front() else {
+                return;
+            };
+            self.take(fd, now);
         }
-        true
     }
 
     /// Lets a connection in, or turns it away.

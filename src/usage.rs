@@ -26,7 +26,7 @@ pub(crate) fn report(program: &str, error: &clap::Error) -> ExitCode {
 }
 
 /// clap's first paragraph, without its label, on one line.
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let first = message.split("\n\n").next().unwrap_or(message);
     let first = first.strip_prefix("error: ").unwrap_or(first);
     first.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -18,7 +18,7 @@ use super::child::Command;
 use super::sockets::set_nonblocking;
 
 /// The longest answer, in bytes; the command is stopped when it says more.
-const LONGEST_ANSWER: usize = 64 << 10;
+pub(crate) const LONGEST_ANSWER: usize = 64 << 10;
 /// How long a run may wait for the clients of the last one to ask again. Those who ask in a loop
 /// come back almost together, and a run less is worth more than this wait.
 const GATHER: Duration = Duration::from_millis(1);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{AccessFlags, Pid, access};
 
@@ -42,7 +42,8 @@ impl Command {
     /// Prepares a command line; an empty one is `/usr/bin/uptime`.
     ///
     /// # Errors
-    /// A NUL inside an argument, which no exec can pass; no memory for the attributes.
+    /// A NUL inside an argument, which no exec can pass; an empty name; no memory for the
+    /// attributes.
     pub(crate) fn new(words: &[OsString]) -> Result<Self, String> {
         let default = [OsString::from(DEFAULT_COMMAND)];
         let words = if words.is_empty() {
@@ -50,6 +51,9 @@ impl Command {
         } else {
             words
         };
+        if words[0].is_empty() {
+            return Err("COMMAND is empty; name a program after --".to_owned());
+        }
         let args = words
             .iter()
             .map(|word| {
@@ -250,13 +254,14 @@ impl<T> Children<T> {
         }
     }
 
-    /// Stops one command before its time, as a time-out would.
-    pub(crate) fn stop(&mut self, pid: Pid, now: Instant) {
+    /// Stops one command before its time, as a time-out would; from now on it runs for `purpose`.
+    pub(crate) fn stop(&mut self, pid: Pid, purpose: T, now: Instant) {
         if let Some(child) = self.running.get_mut(&pid).filter(|child| !child.timed_out) {
             if let Some(at) = child.deadline.take() {
                 self.deadlines.remove(&(at, pid));
             }
             child.timed_out = true;
+            child.purpose = purpose;
             child.deadline = signal_group(pid, false, now);
             self.deadlines.extend(child.deadline.map(|at| (at, pid)));
         }
@@ -319,9 +324,13 @@ fn signal_group(pid: Pid, again: bool, now: Instant) -> Option<Instant> {
     } else {
         Signal::SIGTERM
     };
-    // ESRCH: it has just ended, and is about to be reaped. EPERM: it has become another user's
-    // (set-user-ID); nothing more can be done about it.
-    let _ = killpg(pid, signal);
+    // EPERM: it has become another user's (set-user-ID); nothing more can be done about it.
+    let group = killpg(pid, signal);
+    // It may have moved to another group, and left its own (ESRCH) or others in it. It is not
+    // reaped yet, so the number is still its own.
+    if again || group == Err(Errno::ESRCH) {
+        let _ = kill(pid, signal);
+    }
     (!again).then(|| now + GRACE)
 }
 

@@ -148,36 +148,39 @@ enum ListenFds {
 }
 
 /// Reads LISTEN_FDS and LISTEN_PID as sd_listen_fds(3) does: a missing or foreign LISTEN_PID
-/// means that the descriptors are not for this process.
+/// means that the descriptors are not for this process, whatever LISTEN_FDS is.
 fn listen_fds(fds: Option<OsString>, pid: Option<OsString>, own: u32) -> Result<ListenFds, String> {
     let Some(fds) = fds else {
         return Ok(ListenFds::None("LISTEN_FDS is not set".to_owned()));
     };
     let fds = fds.to_string_lossy();
-    let count: usize = match fds.parse() {
-        Ok(0) => return Ok(ListenFds::None("LISTEN_FDS is 0".to_owned())),
-        Ok(count) => count,
-        Err(_) => {
-            return Err(format!(
-                "LISTEN_FDS={} is not a number of descriptors",
-                fds.escape_debug()
-            ));
-        }
-    };
     let Some(pid) = pid else {
         return Ok(ListenFds::None(format!(
-            "LISTEN_FDS is {count}, but LISTEN_PID is not set, so they are not for this process"
+            "LISTEN_FDS is {}, but LISTEN_PID is not set, so they are not for this process",
+            fds.escape_debug()
         )));
     };
     let pid = pid.to_string_lossy();
     match pid.parse::<u32>() {
-        Ok(pid) if pid == own => Ok(ListenFds::Passed(count)),
-        Ok(pid) => Ok(ListenFds::None(format!(
-            "LISTEN_PID is {pid} and this process is {own}, so LISTEN_FDS is for another"
-        ))),
+        Ok(pid) if pid == own => {}
+        Ok(pid) => {
+            return Ok(ListenFds::None(format!(
+                "LISTEN_PID is {pid} and this process is {own}, so LISTEN_FDS is for another"
+            )));
+        }
+        Err(_) => {
+            return Err(format!(
+                "LISTEN_PID={} is not a process number",
+                pid.escape_debug()
+            ));
+        }
+    }
+    match fds.parse() {
+        Ok(0) => Ok(ListenFds::None("LISTEN_FDS is 0".to_owned())),
+        Ok(count) => Ok(ListenFds::Passed(count)),
         Err(_) => Err(format!(
-            "LISTEN_PID={} is not a process number",
-            pid.escape_debug()
+            "LISTEN_FDS={} is not a number of descriptors",
+            fds.escape_debug()
         )),
     }
 }
@@ -252,6 +255,8 @@ mod tests {
             (env("0"), env("7")),
             (env("2"), None),
             (env("2"), env("8")),
+            (env("two"), None),
+            (env("two"), env("8")),
         ] {
             assert!(
                 matches!(

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use inherit::Refused;
+use log::Level;
 pub use log::message_id;
 use options::Options;
 pub use options::command;
@@ -43,11 +44,16 @@ const USAGE: u8 = 2;
 /// Runs `ruptimed` and gives its exit status: 0 for a clean or idle exit, 1 for a failure at run
 /// time, 2 for a usage error.
 pub fn main() -> ExitCode {
+    let stdio = Stdio::look();
     let options = match Options::try_parse() {
         Ok(options) => options,
+        Err(error) if stdio.stderr_is_connection && error.use_stderr() => {
+            log::init(Level::Error, true);
+            log::fatal(&crate::usage::one_line(&error.to_string()));
+            return ExitCode::from(USAGE);
+        }
         Err(error) => return crate::usage::report("ruptimed", &error),
     };
-    let stdio = Stdio::look();
     log::init(options.log_level, stdio.stderr_is_connection);
     match run(&options, &stdio) {
         Ok(()) => ExitCode::SUCCESS,

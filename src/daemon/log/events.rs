@@ -119,6 +119,18 @@ pub(crate) fn timed_out(latch: &mut Latch, peer: &dyn fmt::Display, pid: Pid, af
     );
 }
 
+/// A command said more than an answer may have.
+pub(crate) fn cut(latch: &mut Latch, pid: Pid, most: usize) {
+    let level = latch.level(Level::Warning);
+    write(
+        level,
+        &[("RUPTIME_COMMAND_PID", &pid)],
+        format_args!(
+            "command {pid} said more than {most} bytes; its answer is cut and it is stopped"
+        ),
+    );
+}
+
 pub(crate) fn denied(peer: &dyn fmt::Display) {
     write(
         Level::Info,
@@ -166,6 +178,14 @@ pub(crate) fn listener_lost(listener: &dyn fmt::Display, errno: Errno) {
         Level::Error,
         &fields,
         format_args!("{listener} is no listener any more: {}", errno.desc()),
+    );
+}
+
+pub(crate) fn datagrams_lost(socket: &dyn fmt::Display) {
+    write(
+        Level::Error,
+        &[("RUPTIME_LISTENER", socket)],
+        format_args!("{socket} receives nothing any more: somebody has shut it down"),
     );
 }
 

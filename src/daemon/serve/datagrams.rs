@@ -29,6 +29,7 @@ pub(super) struct Datagrams {
     name: String,
     token: u64,
     armed: bool,
+    lost: bool,
     receiving: Backoff,
     /// Replies that wait for room, and since when.
     outbox: VecDeque<(Instant, Request, Rc<[u8]>)>,
@@ -45,6 +46,7 @@ impl Datagrams {
             name,
             token,
             armed: false,
+            lost: false,
             receiving: Backoff::new(),
             outbox: VecDeque::new(),
             sending: Backoff::new(),
@@ -63,6 +65,19 @@ impl Datagrams {
             .min()
     }
 
+    /// Nothing can be received from this socket again.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Somebody who shares the socket has shut it down (shutdown(2)): it is ready for ever, and
+    /// gives nothing.
+    pub(super) fn lose(&mut self) {
+        if !std::mem::replace(&mut self.lost, true) {
+            log::datagrams_lost(&self.name);
+        }
+    }
+
     /// Every reply has left.
     pub(super) fn is_flushed(&self) -> bool {
         self.outbox.is_empty()
@@ -79,14 +94,14 @@ impl Datagrams {
     pub(super) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) {
         // Asked first: it also forgets a pause that is over, which the loop would wake up for.
         let paused = self.receiving.is_paused(now);
-        let wanted = room && !paused && self.has_room();
+        let wanted = room && !self.lost && !paused && self.has_room();
         if wanted == self.armed {
             return;
         }
         let result = if wanted {
             epoll.add(
                 &self.socket,
-                EpollEvent::new(EpollFlags::EPOLLIN, self.token),
+                EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, self.token),
             )
         } else {
             epoll.delete(&self.socket)

@@ -52,7 +52,7 @@ enum Purpose {
     Exec(Connection),
     /// All who waited when it started.
     Shared,
-    /// Nobody any more: its client has been told that it takes too long.
+    /// Nobody any more: it is being stopped, and whoever waited has been told.
     Told,
 }
 
@@ -80,6 +80,9 @@ struct Server {
     handed_over: VecDeque<OwnedFd>,
     /// The listener whose turn it is.
     next_listener: usize,
+    /// The listeners have been looked at, with a place free, since the last shared run: the next
+    /// place may be for another. Datagrams alone could take the only place for ever.
+    is_runs_turn: bool,
     /// A connection whose command could not be started while others ran.
     stalled: Option<Connection>,
     /// Connections that are being served or wait for it.
@@ -104,6 +107,7 @@ struct Faults {
     spawn: Latch,
     ending: Latch,
     timeout: Latch,
+    cut: Latch,
     wait: u32,
 }
 
@@ -147,6 +151,7 @@ impl Server {
             child_timeout: options.child_timeout,
             handed_over: VecDeque::new(),
             next_listener: 0,
+            is_runs_turn: true,
             stalled: None,
             held: 0,
             linger: Linger::new(),
@@ -188,7 +193,7 @@ impl Server {
             let now = Instant::now();
             self.expire(now);
             self.take_handed_over(now);
-            if self.run_is_due(now) {
+            if self.run_is_due(now) && self.is_runs_turn {
                 self.start_run(now);
             }
             self.counts.running = self.children.len();
@@ -200,6 +205,7 @@ impl Server {
             for listener in &mut self.listeners {
                 listener.arm(&self.epoll, room, now);
             }
+            self.is_runs_turn |= self.may_start();
             let room = self.has_room_for_datagrams();
             for datagrams in &mut self.datagrams {
                 datagrams.arm(&self.epoll, room, now);
@@ -212,6 +218,7 @@ impl Server {
 
     fn wait(&mut self, events: &mut [EpollEvent], now: Instant) -> Result<usize, String> {
         let timeout = match self.next_deadline() {
+            _ if self.run_is_due(now) => EpollTimeout::ZERO,
             None => EpollTimeout::NONE,
             // Rounded up: a turn before the deadline would find nothing to do.
             Some(at) => {
@@ -254,7 +261,12 @@ impl Server {
                 OUTPUT => self.output_ready(now),
                 token if token >= LISTENERS => ready.push((token - LISTENERS) as usize),
                 token if token >= DATAGRAMS => {
-                    self.datagrams_ready((token - DATAGRAMS) as usize, now)
+                    let index = (token - DATAGRAMS) as usize;
+                    self.datagrams_ready(index, now);
+                    let over = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP;
+                    if event.events().intersects(over) {
+                        self.datagrams[index].lose();
+                    }
                 }
                 id => self.linger.ready(&self.epoll, id, now),
             }
@@ -367,7 +379,7 @@ impl Server {
             self.rate_limiter.next_deadline(),
             self.signal_backoff.next_deadline(),
             // While every command that may run runs, the end of one is what is waited for.
-            (self.children.len() < self.max_children)
+            self.may_start()
                 .then(|| self.capture.next_deadline())
                 .flatten(),
             idle,
@@ -377,6 +389,11 @@ impl Server {
         .chain(self.datagrams.iter().map(Datagrams::next_deadline))
         .flatten()
         .min()
+    }
+
+    /// One more command may be started.
+    fn may_start(&self) -> bool {
+        self.children.len() < self.max_children
     }
 
     /// Nobody is being served.
@@ -399,7 +416,9 @@ impl Server {
         if self.listeners.is_empty() && self.datagrams.is_empty() {
             return Ok(Some("the connection has been served"));
         }
-        if self.datagrams.is_empty() && self.listeners.iter().all(Listener::is_lost) {
+        if self.datagrams.iter().all(Datagrams::is_lost)
+            && self.listeners.iter().all(Listener::is_lost)
+        {
             return Err("no listener is left".to_owned());
         }
         if self

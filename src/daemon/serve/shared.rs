@@ -7,9 +7,10 @@ use std::time::Instant;
 use nix::unistd::Pid;
 
 use super::{Purpose, Server, Waiter};
-use crate::daemon::capture::{Answered, Progress};
+use crate::daemon::capture::{Answered, LONGEST_ANSWER, Progress};
 use crate::daemon::child::{Ending, Exited};
 use crate::daemon::log;
+use crate::daemon::options::Handoff;
 
 impl Server {
     /// Has somebody wait for the next run, or answers at once where `--max-age` allows it.
@@ -43,11 +44,12 @@ impl Server {
 
     /// True where a run is due and a command may be started.
     pub(super) fn run_is_due(&self, now: Instant) -> bool {
-        self.children.len() < self.max_children && self.capture.is_due(now)
+        self.may_start() && self.capture.is_due(now)
     }
 
     /// Starts a run for all who wait; if it cannot be started, they hear why.
     pub(super) fn start_run(&mut self, now: Instant) {
+        self.is_runs_turn = self.handoff == Handoff::Capture || self.listeners.is_empty();
         match self.capture.start(&self.epoll, &mut self.command) {
             Ok(pid) => {
                 log::spawn_recovered(&mut self.faults.spawn, &self.command);
@@ -68,9 +70,13 @@ impl Server {
         match self.capture.read() {
             // Silence is explained by the exit status, which is about to come.
             Progress::Running | Progress::Silent => {}
-            Progress::Ended => self.end_run(now, Ending::Exited(0)),
+            Progress::Ended => {
+                self.faults.cut.recovered();
+                self.end_run(now, Ending::Exited(0));
+            }
             Progress::Cut(pid) => {
-                self.children.stop(pid, now);
+                log::cut(&mut self.faults.cut, pid, LONGEST_ANSWER);
+                self.children.stop(pid, Purpose::Told, now);
                 self.end_run(now, Ending::Exited(0));
             }
         }

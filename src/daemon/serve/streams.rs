@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::{Purpose, Server, Waiter};
@@ -68,7 +67,7 @@ impl Server {
     /// True where one more connection that has a descriptor can be served now.
     fn may_serve(&self) -> bool {
         match self.handoff {
-            Handoff::Exec => self.stalled.is_none() && self.children.len() < self.max_children,
+            Handoff::Exec => self.stalled.is_none() && self.may_start(),
             Handoff::Capture => true,
         }
     }
@@ -172,8 +171,7 @@ impl Server {
     /// A connection's own command has ended: its client has its answer, or hears why not.
     pub(super) fn conclude_exec(&mut self, connection: Connection, exited: &Exited) {
         let well = exited.ending == Ending::Exited(0);
-        let sigpipe = exited.ending == Ending::Killed(Some(Signal::SIGPIPE));
-        let gone = !well && (sigpipe || has_gone(connection.fd.as_fd()));
+        let gone = !well && has_gone(connection.fd.as_fd());
         let peer = if !well || log::enabled(Level::Info) {
             Peer::of(connection.fd.as_fd())
         } else {

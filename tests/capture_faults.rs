@@ -10,6 +10,7 @@ mod runs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::sys::socket::{
@@ -22,7 +23,7 @@ use common::datagrams::{Asker, At};
 use common::net::{Address, Client, is_uptime_line};
 use common::process::{Process, group_members};
 use common::temp::TempDir;
-use common::wait_until;
+use common::{always, wait_until};
 use runs::{COUNTED, GATED, Runs};
 
 /// A daemon on an inherited TCP listener.
@@ -121,6 +122,28 @@ fn small(address: &Address) -> Client {
     setsockopt(&fd, sockopt::RcvBuf, &2304).expect("SO_RCVBUF");
     connect(fd.as_raw_fd(), &SockaddrStorage::from(*server)).expect("a connection");
     Client::new(fd)
+}
+
+/// With as few descriptors as there can be, and nobody else who waits, a slow reader's answer is
+/// not given up for the sake of a place that nobody needs.
+#[test]
+fn a_place_is_made_for_nobody_but_who_waits() {
+    let long = "x".repeat(60_000);
+    for limit in [12, 20] {
+        let (listener, address) = Address::any_tcp().listen();
+        setsockopt(&listener, sockopt::SndBuf, &2304).expect("SO_SNDBUF");
+        let process = Ruptimed::new(["--handoff", "capture"])
+            .change(|launch| launch.prologue(&format!("ulimit -n {limit}")))
+            .script("head -c 60000 /dev/zero | tr '\\0' x", "")
+            .inherit(listener)
+            .start();
+        let client = small(&address);
+        // A part of it is there, and the rest waits for room while the loop turns.
+        assert_eq!(client.receive(1).expect("a part"), b"x");
+        wait_until("the run is over", || process.children().is_empty());
+        always(Duration::from_millis(200), || {});
+        assert!(client.reply() == long[1..], "{limit} descriptors");
+    }
 }
 
 /// 64 KiB are an answer, and one byte more is too much: it is cut there.
@@ -293,4 +316,19 @@ fn a_stop_is_bounded() {
         assert!(client.reply().starts_with("error: /bin/sh: stopped"));
     }
     assert_eq!(process.exit_status(), 0);
+}
+
+/// It is not the command's fault that it is stopped.
+#[test]
+fn an_answer_that_is_cut_is_told_as_such() {
+    let (mut process, address) = serve(&[], &["/usr/bin/yes"]);
+    assert_eq!(address.connect().reply().len(), 64 << 10);
+    wait_until("it is stopped", || process.children().is_empty());
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.exit_status(), 0);
+    let stderr = process.stderr();
+    assert!(
+        stderr.contains("said more than 65536 bytes") && stderr.lines().count() == 1,
+        "{stderr}"
+    );
 }

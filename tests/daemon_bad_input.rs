@@ -12,7 +12,7 @@ use std::os::unix::net::UnixListener;
 
 use common::daemon::Ruptimed;
 use common::manager::Manager;
-use common::net::Address;
+use common::net::{Address, tcp_pair};
 use common::pipe::without_a_reader;
 use common::temp::TempDir;
 use nix::sys::socket::{
@@ -332,4 +332,27 @@ fn a_listener_that_is_lost_is_told_once() {
         let told = process.stderr().matches("no listener any more").count();
         assert_eq!(told, 1);
     }
+}
+
+/// inetd puts the connection on standard error, too.
+#[test]
+fn an_inetds_client_does_not_read_what_is_wrong_with_the_command_line() {
+    for options in [&["--inetd", "--bogus"][..], &["--listen", "nowhere at all"]] {
+        let (connection, client) = tcp_pair();
+        let mut daemon = with(options)
+            .change(|launch| launch.prologue("unset JOURNAL_STREAM"))
+            .on_stdio(connection)
+            .start();
+        assert_eq!(daemon.exit_status(), 2, "{options:?}");
+        assert_eq!(client.reply(), "", "{options:?}");
+    }
+}
+
+#[test]
+fn an_empty_command_is_refused() {
+    refused(
+        with(&["--listen", "127.0.0.1:0", "--", ""]),
+        2,
+        &["COMMAND"],
+    );
 }

@@ -361,3 +361,34 @@ fn ends_that_come_together_are_told_apart() {
         .count();
     assert_eq!((fine, killed), (CLIENTS - 8, 8), "{replies:?}");
 }
+
+/// The client is still there, so it was not the client's doing: it hears why there is no answer.
+#[test]
+fn a_command_that_breaks_a_pipe_of_its_own_is_told() {
+    let (mut process, address) = on_tcp(&[], &["/bin/sh", "-c", "kill -PIPE $$"]);
+    assert_eq!(
+        address.connect().reply(),
+        "error: /bin/sh: killed by SIGPIPE\n"
+    );
+    process.wait_for_stderr("killed by SIGPIPE");
+}
+
+/// Into the daemon's own group, where no time-out may reach for it as a group.
+#[test]
+fn a_command_that_leaves_its_group_is_stopped_all_the_same() {
+    if !common::is_installed("python3", "python3") {
+        return;
+    }
+    let leave = "import os, time; os.setpgid(0, os.getpgid(os.getppid())); time.sleep(600)";
+    for handoff in ["exec", "capture"] {
+        let (mut process, address) = on_tcp(
+            &["--child-timeout", "1", "--handoff", handoff],
+            &["/usr/bin/python3", "-c", leave],
+        );
+        let told = "error: /usr/bin/python3: stopped, as it did not end within 1 s\n";
+        assert_eq!(address.connect().reply(), told);
+        wait_until("it is stopped", || process.children().is_empty());
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.exit_status(), 0);
+    }
+}

@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use common::daemon::{Ruptimed, on_tcp};
-use common::net::{Address, Client};
+use common::net::{Address, Client, tcp_pair};
 use common::process::Process;
 use common::temp::TempDir;
 use common::{BOUND, always, wait_until};
+use nix::sys::signal::Signal;
 
 /// Two machines, as far as a daemon on loopback can tell.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -264,6 +265,33 @@ fn it_does_not_leave_while_a_command_runs() {
         });
         gate.open();
         all_are_answered(&[client]);
+        assert_eq!(process.exit_status(), 0);
+    }
+}
+
+/// Connections instead of listeners: those beyond the limit wait for their turn, and when all
+/// are served there is nothing left to do.
+#[test]
+fn connections_that_are_handed_over_keep_to_the_limit() {
+    for stopped in [false, true] {
+        let dir = TempDir::new();
+        let script = "mkdir $0/one || echo two; sleep 0.1; rmdir $0/one; echo hi";
+        let mut daemon = Ruptimed::new(["--max-children", "1"])
+            .script(script, &dir.path().display().to_string());
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            let (connection, client) = tcp_pair();
+            daemon = daemon.inherit(connection);
+            clients.push(client);
+        }
+        let mut process = daemon.start();
+        if stopped {
+            wait_until("it serves", || !process.children().is_empty());
+            process.signal(Signal::SIGTERM);
+        }
+        for client in clients {
+            assert_eq!(client.reply(), "hi\n");
+        }
         assert_eq!(process.exit_status(), 0);
     }
 }

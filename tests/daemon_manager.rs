@@ -5,6 +5,8 @@
 mod common;
 
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::time::Instant;
 
 use common::daemon::Ruptimed;
@@ -12,7 +14,7 @@ use common::manager::Manager;
 use common::net::{Address, Client};
 use common::process::Process;
 use common::temp::TempDir;
-use common::wait_until;
+use common::{BOUND, uninterrupted, wait_until};
 use nix::sys::signal::Signal;
 
 const HI: [&str; 2] = ["/bin/echo", "hi"];
@@ -300,4 +302,51 @@ fn a_second_signal_hurries_nobody() {
     process.signal(Signal::SIGTERM);
     assert_eq!(client.reply(), "hi\n");
     assert_eq!(process.exit_status(), 0);
+}
+
+/// Names that begin with @ are in the abstract namespace (sd_notify(3), unix(7)).
+#[test]
+fn a_manager_with_an_abstract_name_hears_everything() {
+    let name = format!("ruptime-manager-{}", std::process::id());
+    let socket = UnixAddress::from_abstract_name(&name).expect("a name");
+    let socket = UnixDatagram::bind_addr(&socket).expect("a notification socket");
+    socket.set_read_timeout(Some(BOUND)).expect("a time limit");
+    let next = || {
+        let mut message = [0; 4096];
+        let length = uninterrupted(|| socket.recv(&mut message)).expect("a message");
+        String::from_utf8(message[..length].to_vec()).expect("text")
+    };
+    let (listener, _) = Address::any_tcp().listen();
+    let mut daemon = Ruptimed::new([""; 0])
+        .env("NOTIFY_SOCKET", &format!("@{name}"))
+        .inherit(listener)
+        .start();
+    assert!(next().starts_with("READY=1\n"));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(next(), "STOPPING=1\n");
+    assert_eq!(daemon.exit_status(), 0);
+    assert_eq!(daemon.stderr(), "");
+}
+
+/// It serves meanwhile, hears a signal to stop, and tells that it is ready when there is room.
+#[test]
+fn a_manager_that_is_busy_holds_nobody_up() {
+    let manager = Manager::new();
+    let filler = UnixDatagram::unbound().expect("a socket");
+    filler.set_nonblocking(true).expect("non-blocking");
+    while filler.send_to(b"FILL=1", manager.path()).is_ok() {}
+    for stops_first in [true, false] {
+        let (listener, address) = Address::any_tcp().listen();
+        let mut daemon = Ruptimed::new([""; 0])
+            .managed_by(&manager)
+            .command(&["/bin/echo", "hi"])
+            .inherit(listener)
+            .start();
+        assert_eq!(address.connect().reply(), "hi\n");
+        if !stops_first {
+            manager.wait_for("READY=1", |assignment| assignment == "READY=1");
+        }
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.exit_status(), 0);
+    }
 }

@@ -151,6 +151,14 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, AccessFlags::X_OK).is_ok()
 }
 
+/// Why a command could not be started, in words that say what to look at.
+pub(crate) fn words(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EAGAIN => "no further process is allowed (TasksMax=, RLIMIT_NPROC)",
+        errno => errno.desc(),
+    }
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {

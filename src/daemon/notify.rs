@@ -3,16 +3,21 @@
 //! Without `$NOTIFY_SOCKET` every message goes nowhere, and that is fine. A message that cannot
 //! be sent is a record and never a reason to stop.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
 use super::log::{self, Latch};
-use super::queue::takes_a_datagram;
+use super::queue::{address, takes_a_datagram};
 
 /// STATUS= is sent no more often than this.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// READY=1 is tried again after so long, where the manager's queue is full.
+const READY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The shortest time between two messages to the watchdog.
 const LEAST_WATCHDOG: Duration = Duration::from_millis(1);
@@ -32,6 +37,8 @@ pub(crate) struct Counts {
 pub(crate) struct Notify {
     watchdog: Option<Duration>,
     next_watchdog: Option<Instant>,
+    /// READY=1 has not been told yet; when to try.
+    next_ready: Option<Instant>,
     told: Counts,
     next_status: Instant,
     /// Whom to tell, if anybody.
@@ -49,6 +56,7 @@ impl Notify {
         Notify {
             watchdog,
             next_watchdog: watchdog.map(|interval| now + interval),
+            next_ready: None,
             told: Counts::default(),
             next_status: now,
             manager: std::env::var_os("NOTIFY_SOCKET"),
@@ -56,13 +64,14 @@ impl Notify {
         }
     }
 
-    /// Every socket is classified, and the loop is about to turn. The one message that is worth
-    /// waiting for: without it the daemon would be taken for one that has not started.
-    pub(crate) fn ready(&mut self) {
-        self.send(&[
+    /// Every socket is classified, and the loop is about to turn. The one message that is tried
+    /// until it is told: without it the daemon would be taken for one that has not started.
+    pub(crate) fn ready(&mut self, now: Instant) {
+        let state = [
             NotifyState::Ready,
             NotifyState::Status("waiting for the first request"),
-        ]);
+        ];
+        self.next_ready = (!self.offer(&state)).then(|| now + READY_INTERVAL);
     }
 
     /// No more requests are taken.
@@ -73,12 +82,18 @@ impl Notify {
     /// When [`Self::tick`] has something to send.
     pub(crate) fn next_deadline(&self, counts: Counts) -> Option<Instant> {
         let status = (self.manager.is_some() && counts != self.told).then_some(self.next_status);
-        status.into_iter().chain(self.next_watchdog).min()
+        [status, self.next_watchdog, self.next_ready]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Sends what is due: called once a turn of the loop, so that the watchdog hears from a loop
     /// that turns, and from no other.
     pub(crate) fn tick(&mut self, now: Instant, counts: Counts) {
+        if self.next_ready.is_some_and(|at| at <= now) {
+            self.ready(now);
+        }
         if let (Some(interval), Some(at)) = (self.watchdog, self.next_watchdog) {
             if at <= now {
                 self.next_watchdog = Some(now + interval);
@@ -98,19 +113,33 @@ impl Notify {
         }
     }
 
-    /// Sends what can be done without, unless the manager's queue is full.
-    fn offer(&mut self, state: &[NotifyState<'_>]) {
-        if self.manager.as_deref().is_some_and(takes_a_datagram) {
-            self.send(state);
+    /// Sends a message, unless the manager's queue is full; then false.
+    fn offer(&mut self, state: &[NotifyState<'_>]) -> bool {
+        let Some(manager) = &self.manager else {
+            return true;
+        };
+        if !takes_a_datagram(manager) {
+            return false;
         }
-    }
-
-    fn send(&mut self, state: &[NotifyState<'_>]) {
-        match sd_notify::notify(state) {
-            Ok(()) => {
-                self.fault.recovered();
-            }
+        // sd-notify takes every name for a path.
+        let sent = if manager.as_encoded_bytes().starts_with(b"@") {
+            notify_abstract(manager, state)
+        } else {
+            sd_notify::notify(state)
+        };
+        match sent {
+            Ok(()) => drop(self.fault.recovered()),
             Err(error) => log::notify_failed(&mut self.fault, &error),
         }
+        true
     }
+}
+
+/// The same as sd_notify's own, for a name in the abstract namespace (unix(7)).
+fn notify_abstract(name: &OsStr, state: &[NotifyState<'_>]) -> io::Result<()> {
+    let message: String = state.iter().map(|one| format!("{one}\n")).collect();
+    let socket = UnixDatagram::unbound()?;
+    socket
+        .send_to_addr(message.as_bytes(), &address(name)?)
+        .map(drop)
 }

@@ -6,6 +6,7 @@
 //! message, and waits, so the manager's queue is looked at first.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -24,15 +25,22 @@ pub(crate) fn takes_a_line(fd: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// True where the UNIX datagram socket of that name has room in its queue, or where a send would
-/// fail at once. Names that begin with @ are abstract, as in `$NOTIFY_SOCKET` (sd_notify(3)).
-pub(crate) fn takes_a_datagram(name: &OsStr) -> bool {
-    let address = match name.as_bytes().strip_prefix(b"@") {
+/// The address of a UNIX socket; names that begin with @ are abstract, as in `$NOTIFY_SOCKET`
+/// (sd_notify(3)).
+pub(crate) fn address(name: &OsStr) -> io::Result<SocketAddr> {
+    match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(name),
-    };
+    }
+}
+
+/// True where the UNIX datagram socket of that name has room in its queue, or where a send would
+/// fail at once.
+pub(crate) fn takes_a_datagram(name: &OsStr) -> bool {
     // What is no UNIX socket (vsock:, which sd_notify knows too) has another kind of queue.
-    let Ok(address) = address else { return true };
+    let Ok(address) = address(name) else {
+        return true;
+    };
     let Ok(probe) = UnixDatagram::unbound() else {
         return true;
     };

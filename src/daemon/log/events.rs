@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::{Field, Latch, Level, message_id, write};
-use crate::daemon::child::Ending;
+use crate::daemon::child::{Ending, words};
 
 pub(crate) fn listening(address: &dyn fmt::Display) {
     write(
@@ -57,7 +57,7 @@ pub(crate) fn spawn_failed(latch: &mut Latch, command: &dyn fmt::Display, errno:
     write(
         level,
         &fields,
-        format_args!("cannot start {command}: {}", errno.desc()),
+        format_args!("cannot start {command}: {}", words(errno)),
     );
 }
 

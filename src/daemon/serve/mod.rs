@@ -118,7 +118,7 @@ struct Faults {
 /// One sentence, where the daemon cannot go on: no epoll, no signal descriptor, no listener left.
 pub(crate) fn serve(options: &Options, sockets: Sockets, command: Command) -> Result<(), String> {
     let mut server = Server::new(options, sockets, command)?;
-    server.notify.ready();
+    server.notify.ready(Instant::now());
     let why = server.run()?;
     server.tell_refusals(None);
     log::stopping(why, server.counts.answered, server.counts.failed);

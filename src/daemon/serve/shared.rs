@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::{Purpose, Server, Waiter};
 use crate::daemon::capture::{Answered, LONGEST_ANSWER, Progress};
-use crate::daemon::child::{Ending, Exited};
+use crate::daemon::child::{Ending, Exited, words};
 use crate::daemon::log;
 use crate::daemon::options::Handoff;
 
@@ -59,7 +59,7 @@ impl Server {
                 log::spawn_failed(&mut self.faults.spawn, &self.command, errno);
                 let clients = self.capture.give_up();
                 self.count(false, clients.len());
-                let answer = self.error(errno.desc());
+                let answer = self.error(words(errno));
                 self.deliver_all(Some(Answered { clients, answer }), now);
             }
         }

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use super::{Purpose, Server, Waiter};
 use crate::daemon::accept::Accepted;
-use crate::daemon::child::{Ending, Exited};
+use crate::daemon::child::{Ending, Exited, words};
 use crate::daemon::limits::Place;
 use crate::daemon::linger::Linger;
 use crate::daemon::log::{self, Level};
@@ -147,7 +147,7 @@ impl Server {
                     return;
                 }
                 self.counts.failed += 1;
-                let reply = self.error(errno.desc());
+                let reply = self.error(words(errno));
                 self.finish(connection, Some(reply), now);
             }
         }

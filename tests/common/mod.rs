@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// The longest that any wait may take. Only a hang reaches it: nothing is measured with it.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
 /// Between two looks at a condition that nothing else tells of.
-const LOOK: Duration = Duration::from_millis(5);
+pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
 /// Gives what `look` finds, as soon as it finds something.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -23,7 +23,7 @@ fn without_its_last_listener_it_leaves_and_says_why() {
     }
     for errno in LOST {
         let mut service = Service::start(Mode::Exec, &[]);
-        service.ask_until_answered();
+        service.ask_until_answered(BOUND);
         let fault = Fault::begin(service.daemon.pid(), "accept4", errno, Times::Always);
         let _asker = service.ask();
         assert_eq!(service.daemon.exit_status(), 1, "{errno}");
@@ -70,7 +70,7 @@ fn without_its_epoll_it_leaves_and_says_why() {
     }
     for errno in ["EBADF", "EINVAL"] {
         let mut service = Service::start(Mode::Exec, &[]);
-        service.ask_until_answered();
+        service.ask_until_answered(BOUND);
         let call = "?epoll_wait,?epoll_pwait";
         let fault = Fault::begin(service.daemon.pid(), call, errno, Times::Always);
         assert_eq!(service.daemon.exit_status(), 1, "{errno}");

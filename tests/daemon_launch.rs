@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use common::daemon::Ruptimed;
 use common::launchers::{self, Launched};
-use common::net::{Address, is_uptime_line, tcp_pair, textbook_client};
+use common::net::{Address, is_uptime_line, tcp_pair, textbook_client, within_linger};
 use common::process::{Process, state_of};
 use common::temp::TempDir;
 use common::{is_installed, tell, wait_until};
@@ -20,9 +20,12 @@ fn exchange(address: &Address) {
     let check = |reply: &str| assert!(is_uptime_line(reply), "{address:?}: {reply:?}");
     check(&address.connect().reply());
 
-    let talkative = address.connect();
-    talkative.send(b"GET / HTTP/1.0\r\n\r\n").expect("room");
-    check(&talkative.reply());
+    let talkative = within_linger(&format!("{address:?}, a line first"), || {
+        let talkative = address.connect();
+        talkative.send(b"GET / HTTP/1.0\r\n\r\n")?;
+        talkative.read_by(64 << 10)
+    });
+    check(&String::from_utf8_lossy(&talkative));
 
     let curt = address.connect();
     curt.end_sending();

@@ -10,7 +10,7 @@ use common::datagrams::{Asker, At};
 use common::net::{Address, is_uptime_line};
 use common::process::Process;
 use common::temp::TempDir;
-use common::{wait_for, wait_until};
+use common::{has_ipv6, wait_for, wait_until};
 use nix::sys::signal::Signal;
 
 /// Whatever is asked, the answer is the same line, and one line only.
@@ -85,6 +85,9 @@ fn standalone() {
 /// client is connected, so only a reply from the right one reaches it.
 #[test]
 fn the_reply_comes_from_where_the_request_went() {
+    if !has_ipv6() {
+        return;
+    }
     let (socket, at) = At::udp("[::]:0").bind();
     let _process = Ruptimed::new(["--rate-limit", "0"]).inherit(socket).start();
     let At::Udp(bound) = at else {

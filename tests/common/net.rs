@@ -13,7 +13,7 @@ use nix::sys::socket::{
     connect, getsockname, listen, setsockopt, socket, sockopt,
 };
 
-use super::{BOUND, uninterrupted, wait_for};
+use super::{BOUND, has_ipv6, uninterrupted, wait_for};
 
 /// Where a daemon is to be found.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,11 @@ impl Address {
         Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
+    /// Of IPv6; on a machine without it IPv4 once more.
     pub(crate) fn any_tcp6() -> Address {
+        if !has_ipv6() {
+            return Address::any_tcp();
+        }
         Address::Tcp(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)))
     }
 

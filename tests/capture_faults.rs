@@ -308,9 +308,12 @@ fn who_was_accepted_is_answered_when_it_is_stopped() {
 /// A stop does not wait for a command that hangs longer than its time, nor for readers that stall.
 #[test]
 fn a_stop_is_bounded() {
-    let (mut process, address) = serve_script(&["--child-timeout", "1"], "sleep 600; :", "");
+    let dir = TempDir::new();
+    let script = ": >$0/began; sleep 600; :";
+    let path = dir.path().display().to_string();
+    let (mut process, address) = serve_script(&["--child-timeout", "1"], script, &path);
     let clients: Vec<Client> = (0..3).map(|_| address.connect()).collect();
-    wait_until("it runs", || process.children().len() == 1);
+    wait_until("it runs", || dir.join("began").exists());
     process.signal(Signal::SIGTERM);
     for client in clients {
         assert!(client.reply().starts_with("error: /bin/sh: stopped"));

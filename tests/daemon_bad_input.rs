@@ -15,9 +15,11 @@ use common::manager::Manager;
 use common::net::{Address, tcp_pair};
 use common::pipe::without_a_reader;
 use common::temp::TempDir;
+use nix::fcntl::OFlag;
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, listen, shutdown, socket,
 };
+use nix::unistd::pipe2;
 
 /// Starts a daemon that must not come up; checks that it ends with this status and tells why in
 /// one line that holds all these words.
@@ -99,7 +101,7 @@ fn what_was_passed_is_not_a_socket() {
     let second = |fd: OwnedFd| with(&[]).inherit(a_listener()).inherit(fd);
     let file = File::open("/dev/null").expect("/dev/null");
     refused(second(file.into()), 1, &["fd 4", "/dev/null"]);
-    let (read, _write) = nix::unistd::pipe().expect("a pipe");
+    let (read, _write) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
     refused(second(read), 1, &["fd 4", "pipe"]);
     let closed = with(&[]).change(|launch| {
         launch
@@ -167,7 +169,7 @@ fn a_refused_daemon_takes_no_connection() {
 #[test]
 fn standard_input_is_not_a_socket() {
     refused(with(&["--inetd"]), 2, &["--inetd", "standard input"]);
-    let (read, _write) = nix::unistd::pipe().expect("a pipe");
+    let (read, _write) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
     let piped = with(&["--inetd"]).change(|launch| launch.fd(0, read));
     refused(piped, 2, &["--inetd", "standard input"]);
     let closed = with(&["--inetd"]).change(|launch| launch.prologue("exec 0<&-"));

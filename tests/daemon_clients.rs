@@ -7,18 +7,15 @@ mod common;
 
 use std::io;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::daemon::Ruptimed;
-use common::net::{Address, Client};
+use common::net::{Address, Client, within_linger};
 use common::process::Process;
 use common::temp::TempDir;
 use common::{always, wait_for, wait_until};
 
 const HANDOFFS: [&str; 2] = ["exec", "capture"];
-/// For so long, counted from its half-close, the daemon takes what a client still sends
-/// (ruptimed(8)). Only an exchange that took less can be held against it.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// A reply longer than any single write of a client's small buffer.
 const LONG: [&str; 3] = ["seq", "1", "5000"];
@@ -46,21 +43,21 @@ fn serve(options: &[&str], command: &[&str]) -> (Process, Vec<Address>, TempDir)
     (daemon.start(), addresses, dir)
 }
 
-/// The number of descriptors that a daemon has when nobody is there.
-fn idle_descriptors(process: &Process, address: &Address) -> usize {
-    drop(address.connect().read_by(64 << 10));
-    let mut last = 0;
-    wait_until("the daemon is quiet", || {
-        let before = std::mem::replace(&mut last, process.open_descriptors());
-        before == last && process.children().is_empty()
+/// What a daemon has open besides its listeners and connections: the standard three, epoll, signals.
+const OWN_DESCRIPTORS: usize = 5;
+
+/// Waits until nothing is left of any client: no connection, no command.
+fn wait_for_quiet(process: &Process, addresses: &[Address]) {
+    let idle = OWN_DESCRIPTORS + addresses.len();
+    wait_until("every connection is closed", || {
+        process.open_descriptors() == idle && process.children().is_empty()
     });
-    last
 }
 
-fn wait_for_descriptors(process: &Process, idle: usize) {
-    wait_until("every connection is closed", || {
-        process.open_descriptors() <= idle && process.children().is_empty()
-    });
+/// A daemon that has served somebody, and has nobody now.
+fn warm_up(process: &Process, addresses: &[Address]) {
+    drop(addresses[0].connect().read_by(64 << 10));
+    wait_for_quiet(process, addresses);
 }
 
 /// Sends this many bytes before reading anything, in messages that a seqpacket socket takes.
@@ -77,20 +74,11 @@ fn talk_first(address: &Address, bytes: usize) -> io::Result<String> {
     Ok(String::from_utf8(reply).expect("text"))
 }
 
-/// One that sends before it reads gets everything. Where the exchange took longer than the
-/// daemon lingers, it says nothing about the daemon, and is tried again.
+/// One that sends before it reads gets everything.
 fn gets_everything(address: &Address, bytes: usize) {
-    wait_for("an exchange within the time of lingering", || {
-        let start = Instant::now();
-        match talk_first(address, bytes) {
-            Ok(reply) => {
-                assert!(reply == long_reply(), "{address:?}: a part of the reply");
-                Some(())
-            }
-            Err(_) if start.elapsed() >= LINGER => None,
-            Err(error) => panic!("{address:?}, {bytes} bytes first: {error}"),
-        }
-    });
+    let what = format!("{address:?}, {bytes} bytes first");
+    let reply = within_linger(&what, || talk_first(address, bytes));
+    assert!(reply == long_reply(), "{address:?}: a part of the reply");
 }
 
 #[test]
@@ -131,19 +119,14 @@ fn an_empty_message_is_not_the_end() {
         let (_process, addresses, _dir) = serve(&["--handoff", handoff], &LONG);
         let address = &addresses[4];
         assert!(matches!(address, Address::Seqpacket(_)));
-        wait_for("an exchange within the time of lingering", || {
-            let start = Instant::now();
+        let reply = within_linger(handoff, || {
             let client = address.connect();
             for message in [&b""[..], b"x", b"", b"y"] {
-                client.send_message(message);
+                client.send_message(message)?;
             }
-            match client.read_by(64 << 10) {
-                Ok(reply) => assert!(reply == long_reply().into_bytes(), "a part of the reply"),
-                Err(_) if start.elapsed() >= LINGER => return None,
-                Err(error) => panic!("with {handoff}: {error}"),
-            }
-            Some(())
+            client.read_by(64 << 10)
         });
+        assert!(reply == long_reply().into_bytes(), "a part of the reply");
     }
 }
 
@@ -166,7 +149,7 @@ fn leave(address: &Address, how: usize) {
 fn clients_that_go_away_at_any_moment_leave_nothing_behind() {
     for handoff in HANDOFFS {
         let (process, addresses, _dir) = serve(&["--handoff", handoff], &LONG);
-        let idle = idle_descriptors(&process, &addresses[0]);
+        warm_up(&process, &addresses);
         for round in 0..10 {
             for address in &addresses {
                 (0..8).for_each(|how| leave(address, how));
@@ -174,7 +157,7 @@ fn clients_that_go_away_at_any_moment_leave_nothing_behind() {
             let reply = addresses[round % addresses.len()].connect().reply();
             assert!(reply == long_reply(), "a part of the reply");
         }
-        wait_for_descriptors(&process, idle);
+        wait_for_quiet(&process, &addresses);
     }
 }
 
@@ -182,14 +165,14 @@ fn clients_that_go_away_at_any_moment_leave_nothing_behind() {
 #[test]
 fn clients_cannot_fill_the_log() {
     let (process, addresses, _dir) = serve(&[], &LONG);
-    let idle = idle_descriptors(&process, &addresses[0]);
+    warm_up(&process, &addresses);
     for _ in 0..10 {
         for address in &addresses {
             (0..8).for_each(|how| leave(address, how));
         }
         assert!(addresses[0].connect().reply() == long_reply());
     }
-    wait_for_descriptors(&process, idle);
+    wait_for_quiet(&process, &addresses);
     assert_eq!(process.stderr(), "");
 }
 
@@ -198,17 +181,18 @@ fn clients_cannot_fill_the_log() {
 fn clients_that_never_close_are_closed() {
     for handoff in HANDOFFS {
         let (process, addresses, _dir) = serve(&["--handoff", handoff], &LONG);
-        let idle = idle_descriptors(&process, &addresses[0]);
+        warm_up(&process, &addresses);
         let clients: Vec<Client> = addresses
             .iter()
             .cycle()
             .take(50)
             .map(Address::connect)
             .collect();
-        wait_for_descriptors(&process, idle);
+        wait_for_quiet(&process, &addresses);
         for client in &clients {
             assert!(client.reply() == long_reply(), "a part of the reply");
         }
+        wait_for_quiet(&process, &addresses);
     }
 }
 
@@ -235,30 +219,29 @@ fn who_never_reads_an_endless_answer_hurts_nobody() {
     );
     process.wait_for_stderr("did not end within 2 s");
     // Its last word does not fit either; that too is waited for within a bound only.
-    let with_idler = idle_descriptors(&process, &addresses[1]);
-    wait_for_descriptors(&process, with_idler - 1);
+    wait_for_quiet(&process, &addresses);
     drop(idler);
 }
 
 /// Sends a byte now and then, for ever, until the daemon has closed; gives what it has read.
 fn drip(address: &Address) -> String {
-    let client = address.connect();
-    let mut reply = None;
-    wait_for("the daemon closes on a client that drips", || {
-        let cut_off = client.send(b".").is_err();
-        if reply.is_none() && !cut_off {
-            reply = client.read_by(64 << 10).ok();
-        }
-        cut_off.then_some(())
+    let (client, reply) = within_linger("the reply to a client that drips", || {
+        let client = address.connect();
+        client.send(b".")?;
+        let reply = client.read_by(64 << 10)?;
+        Ok((client, reply))
     });
-    String::from_utf8(reply.expect("the reply")).expect("text")
+    wait_for("the daemon closes on a client that drips", || {
+        client.send(b".").err()
+    });
+    String::from_utf8(reply).expect("text")
 }
 
 #[test]
 fn clients_that_drip_are_cut_off_after_their_reply() {
     for handoff in HANDOFFS {
         let (process, addresses, _dir) = serve(&["--handoff", handoff], &LONG);
-        let idle = idle_descriptors(&process, &addresses[0]);
+        warm_up(&process, &addresses);
         thread::scope(|scope| {
             let drips: Vec<_> = addresses
                 .iter()
@@ -274,7 +257,7 @@ fn clients_that_drip_are_cut_off_after_their_reply() {
                 assert!(drip.join().expect("a reply") == long_reply());
             }
         });
-        wait_for_descriptors(&process, idle);
+        wait_for_quiet(&process, &addresses);
     }
 }
 
@@ -283,7 +266,7 @@ fn clients_that_drip_are_cut_off_after_their_reply() {
 fn clients_that_send_without_end_are_cut_off() {
     for handoff in HANDOFFS {
         let (process, addresses, _dir) = serve(&["--handoff", handoff], &LONG);
-        let idle = idle_descriptors(&process, &addresses[0]);
+        warm_up(&process, &addresses);
         thread::scope(|scope| {
             for address in &addresses {
                 scope.spawn(move || {
@@ -300,7 +283,7 @@ fn clients_that_send_without_end_are_cut_off() {
                 );
             }
         });
-        wait_for_descriptors(&process, idle);
+        wait_for_quiet(&process, &addresses);
     }
 }
 
@@ -308,7 +291,7 @@ fn clients_that_send_without_end_are_cut_off() {
 #[test]
 fn an_idle_daemon_does_not_run() {
     let (process, addresses, _dir) = serve(&[], &LONG);
-    idle_descriptors(&process, &addresses[0]);
+    warm_up(&process, &addresses);
     let before = process.cpu_time();
     always(Duration::from_millis(300), || {
         let used = process.cpu_time() - before;

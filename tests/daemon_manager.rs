@@ -15,7 +15,9 @@ use common::net::{Address, Client};
 use common::process::Process;
 use common::temp::TempDir;
 use common::{BOUND, uninterrupted, wait_until};
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
+use nix::unistd::pipe2;
 
 const HI: [&str; 2] = ["/bin/echo", "hi"];
 
@@ -81,7 +83,7 @@ fn a_manager_that_does_not_listen_hurts_nobody() {
 /// A full pipe, and nobody who reads the records from it: they are lost, and the clients are not.
 #[test]
 fn a_standard_error_that_nobody_reads_holds_nobody_up() {
-    let (read, write) = nix::unistd::pipe().expect("a pipe");
+    let (read, write) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
     let filler = std::fs::File::from(write.try_clone().expect("a copy"));
     let (listener, address) = Address::any_tcp().listen();
     let _process = Ruptimed::new(["--log-level", "debug"])
@@ -101,7 +103,7 @@ fn a_standard_error_that_nobody_reads_holds_nobody_up() {
 /// Writes into a pipe until nothing more goes in. The flag that this takes is the daemon's, too,
 /// for the moment.
 fn fill(mut pipe: &std::fs::File) {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::fcntl::{FcntlArg, fcntl};
     use std::io::Write;
     fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
     while pipe.write(b"x").is_ok() {}
@@ -220,11 +222,13 @@ fn hears_of_no_watchdog(usec: &str, pid: &str) {
     }
 }
 
+/// Who has come before a daemon starts, and who comes while it is being stopped.
+const CLIENTS: usize = 40;
+const LATE: usize = 5;
+
 /// Stops a daemon that has many clients; gives the number that it had answered by then. Its
 /// successor on the same listener has the rest.
-fn stop_under_load(listen_at: &Address, handoff: &str, signal: Signal) -> (usize, usize) {
-    const CLIENTS: usize = 40;
-    let dir = TempDir::new();
+fn stop_under_load(listen_at: &Address, handoff: &str, signal: Signal) -> usize {
     let (listener, address) = listen_at.listen();
     let start = |listener: &OwnedFd, name: &str| {
         Ruptimed::new(["--max-children", "4", "--handoff", handoff])
@@ -237,7 +241,7 @@ fn stop_under_load(listen_at: &Address, handoff: &str, signal: Signal) -> (usize
     // As soon as one has its answer, others are being served.
     assert_eq!(clients[0].reply(), "first\n");
     first.signal(signal);
-    let late: Vec<Client> = (0..5).map(|_| address.connect()).collect();
+    let late: Vec<Client> = (0..LATE).map(|_| address.connect()).collect();
     assert_eq!(first.exit_status(), 0, "after {signal}");
     let _second = start(&listener, "second");
     let mut by_first = 1;
@@ -248,8 +252,7 @@ fn stop_under_load(listen_at: &Address, handoff: &str, signal: Signal) -> (usize
             other => panic!("after {signal} with {handoff}: {other:?}"),
         }
     }
-    drop(dir);
-    (by_first, CLIENTS + late.len())
+    by_first
 }
 
 #[test]
@@ -261,27 +264,32 @@ fn nobody_loses_an_answer_when_it_is_stopped() {
         (unix, Signal::SIGINT),
     ] {
         // Those that it had not accepted were left to the next.
-        let (by_first, all) = stop_under_load(&address, "exec", signal);
+        let by_first = stop_under_load(&address, "exec", signal);
+        let all = CLIENTS + LATE;
         assert!(by_first < all, "{by_first} of {all} by the first");
     }
     // Here all who had come are accepted at once, and are answered.
-    let (by_first, all) = stop_under_load(&Address::any_tcp(), "capture", Signal::SIGTERM);
-    assert!(by_first <= all);
+    let by_first = stop_under_load(&Address::any_tcp(), "capture", Signal::SIGTERM);
+    assert!(by_first >= CLIENTS, "{by_first} of {CLIENTS} by the first");
 }
 
 /// A command that hangs holds up a stop for its time, and no longer.
 #[test]
 fn a_stop_waits_for_a_hanging_command_within_its_time() {
     for handoff in ["exec", "capture"] {
+        let dir = TempDir::new();
         let (listener, address) = Address::any_tcp().listen();
         let mut process = Ruptimed::new(["--child-timeout", "1", "--handoff", handoff])
-            .command(&["/bin/sleep", "600"])
+            .script(
+                ": >$0/began; sleep 600; :",
+                &dir.path().display().to_string(),
+            )
             .inherit(listener)
             .start();
         let client = address.connect();
-        wait_until("it runs", || process.children().len() == 1);
+        wait_until("it runs", || dir.join("began").exists());
         process.signal(Signal::SIGTERM);
-        let told = "error: /bin/sleep: stopped, as it did not end within 1 s\n";
+        let told = "error: /bin/sh: stopped, as it did not end within 1 s\n";
         assert_eq!(client.reply(), told);
         assert_eq!(process.exit_status(), 0);
     }
@@ -290,16 +298,19 @@ fn a_stop_waits_for_a_hanging_command_within_its_time() {
 /// A second signal changes nothing.
 #[test]
 fn a_second_signal_hurries_nobody() {
+    let dir = TempDir::new();
+    let script = ": >$0/began; until [ -e $0/open ]; do sleep 0.05; done; echo hi";
     let (listener, address) = Address::any_tcp().listen();
     let mut process = Ruptimed::new([""; 0])
-        .command(&["/bin/sh", "-c", "sleep 0.5; echo hi"])
+        .script(script, &dir.path().display().to_string())
         .inherit(listener)
         .start();
     let client = address.connect();
-    wait_until("it runs", || process.children().len() == 1);
+    wait_until("it runs", || dir.join("began").exists());
     process.signal(Signal::SIGTERM);
     process.signal(Signal::SIGINT);
     process.signal(Signal::SIGTERM);
+    std::fs::write(dir.join("open"), "").expect("a file");
     assert_eq!(client.reply(), "hi\n");
     assert_eq!(process.exit_status(), 0);
 }

@@ -19,7 +19,7 @@ use common::datagrams::{Asker, At};
 use common::net::Address;
 use common::process::Process;
 use common::temp::TempDir;
-use common::{always, wait_until};
+use common::{always, has_ipv6, wait_until};
 use runs::{GATED, Runs};
 
 /// The longest datagram of UDP over IPv4, in bytes.
@@ -253,6 +253,9 @@ fn clients_that_have_gone_hurt_nobody() {
 /// came to: Timestamping= and others of systemd.socket(5).
 #[test]
 fn a_socket_may_tell_more_than_the_daemon_asks_for() {
+    if !has_ipv6() {
+        return;
+    }
     let (socket, at) = At::udp("[::]:0").bind();
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true).expect("SO_TIMESTAMPNS");
     setsockopt(&socket, sockopt::RxqOvfl, &1).expect("SO_RXQ_OVFL");

@@ -7,8 +7,10 @@ mod common;
 #[path = "common/netns.rs"]
 mod netns;
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
@@ -17,7 +19,7 @@ use nix::sys::socket::{
 
 use common::daemon::Ruptimed;
 use common::process::Process;
-use common::{BOUND, uninterrupted};
+use common::{BOUND, uninterrupted, wait_for};
 use netns::Namespace;
 
 /// Two machines and two wires between them. The service's has several addresses of a network,
@@ -168,6 +170,9 @@ fn standalone_too() {
     }
 }
 
+/// A question to everybody may be lost on a wire that is just up; it is asked again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Asks everybody on an interface, from this address; gives who answered.
 fn ask_everybody(interface: &str, from: &str, to: SocketAddr) -> IpAddr {
     let from: IpAddr = from.parse().expect("an address");
@@ -177,16 +182,20 @@ fn ask_everybody(interface: &str, from: &str, to: SocketAddr) -> IpAddr {
         ip => SocketAddr::new(ip, port),
     };
     let client = UdpSocket::bind(with_scope(from, 0)).expect("an address of its own");
-    client.set_read_timeout(Some(BOUND)).expect("SO_RCVTIMEO");
+    client.set_read_timeout(Some(AGAIN)).expect("SO_RCVTIMEO");
     client.set_broadcast(true).expect("SO_BROADCAST");
     setsockopt(&client.as_fd(), sockopt::BindToDevice, &interface.into()).expect("a device");
-    client
-        .send_to(b"\0", with_scope(to.ip(), to.port()))
-        .expect("sent");
     let mut reply = [0; 16];
-    let answer = uninterrupted(|| client.recv_from(&mut reply));
-    let (length, who) =
-        answer.unwrap_or_else(|error| panic!("{from} asked {to} on {interface}: {error}"));
+    let what = format!("an answer to {from}, who asked {to} on {interface}");
+    let (length, who) = wait_for(&what, || {
+        client
+            .send_to(b"\0", with_scope(to.ip(), to.port()))
+            .expect("sent");
+        match uninterrupted(|| client.recv_from(&mut reply)) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            answer => Some(answer.expect(&what)),
+        }
+    });
     assert_eq!((&reply[..length], who.port()), (&b"hi\n"[..], to.port()));
     who.ip()
 }

@@ -146,9 +146,10 @@ impl DatagramSocket {
     pub(crate) fn reply(&self, request: &Request, answer: &[u8]) -> Sent {
         match self.send(request, answer) {
             // An ICMP error that an earlier reply met surfaces here; it was not this client's.
-            Sent::Lost(Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => {
-                self.send(request, answer)
-            }
+            // Or a signal came: none of ours does, but a debugger's stop is one (signal(7)).
+            Sent::Lost(
+                Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EINTR,
+            ) => self.send(request, answer),
             Sent::Lost(Errno::EMSGSIZE) => {
                 let word = format!(
                     "error: the answer's {} bytes are too many for a datagram here\n",

@@ -1,13 +1,13 @@
 //! Datagram sockets, inherited by a daemon or used by a client.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
 use super::temp::TempDir;
-use super::{BOUND, uninterrupted};
+use super::{BOUND, has_ipv6, uninterrupted};
 
 /// Where a daemon takes datagrams.
 #[derive(Debug, Clone)]
@@ -17,8 +17,13 @@ pub(crate) enum At {
 }
 
 impl At {
+    /// An address of IPv6 is 127.0.0.1 instead on a machine without it.
     pub(crate) fn udp(address: &str) -> At {
-        At::Udp(address.parse().expect("an address"))
+        let mut address: SocketAddr = address.parse().expect("an address");
+        if address.is_ipv6() && !has_ipv6() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        At::Udp(address)
     }
 
     /// A socket there, and the address that it really has.

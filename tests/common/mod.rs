@@ -17,13 +17,15 @@ pub(crate) mod process;
 pub(crate) mod temp;
 
 use std::io;
+use std::net::UdpSocket;
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// The longest that any wait may take. Only a hang reaches it: nothing is measured with it.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
 /// Between two looks at a condition that nothing else tells of.
-const LOOK: Duration = Duration::from_millis(5);
+pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
 /// Gives what `look` finds, as soon as it finds something.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -72,6 +74,19 @@ pub(crate) fn is_installed(program: &str, package: &str) -> bool {
         leave_out(&format!("{program} is not installed (package {package})"));
     }
     found
+}
+
+/// True where this machine has ::1. Otherwise tells so once, and fails where nothing may be left
+/// out.
+pub(crate) fn has_ipv6() -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| {
+        let there = UdpSocket::bind("[::1]:0").is_ok();
+        if !there {
+            leave_out("everything over IPv6: there is no ::1 here");
+        }
+        there
+    })
 }
 
 /// Tells what is left out, and why.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::libc::linger;
 use nix::sys::socket::{
@@ -12,7 +13,7 @@ use nix::sys::socket::{
     connect, getsockname, listen, setsockopt, socket, sockopt,
 };
 
-use super::{BOUND, uninterrupted, wait_for};
+use super::{BOUND, has_ipv6, uninterrupted, wait_for};
 
 /// Where a daemon is to be found.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +29,11 @@ impl Address {
         Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
+    /// Of IPv6; on a machine without it IPv4 once more.
     pub(crate) fn any_tcp6() -> Address {
+        if !has_ipv6() {
+            return Address::any_tcp();
+        }
         Address::Tcp(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)))
     }
 
@@ -176,9 +181,10 @@ impl Client {
     }
 
     /// Sends one message, which may be empty.
-    pub(crate) fn send_message(&self, bytes: &[u8]) {
-        let sent = (&self.socket).write(bytes).expect("room for a message");
+    pub(crate) fn send_message(&self, bytes: &[u8]) -> io::Result<()> {
+        let sent = (&self.socket).write(bytes)?;
         assert_eq!(sent, bytes.len());
+        Ok(())
     }
 
     /// Tells the server that nothing more comes.
@@ -228,6 +234,23 @@ impl Client {
         };
         setsockopt(&self.socket, sockopt::Linger, &now).expect("SO_LINGER");
     }
+}
+
+/// For so long, counted from its half-close, the daemon takes what a client still sends
+/// (ruptimed(8)). Only an exchange that took less can be held against it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// An exchange in which the client sends something. Where it fails and took longer than the daemon
+/// lingers, as on a machine that stands still, it says nothing about the daemon, and is tried again.
+pub(crate) fn within_linger<T>(what: &str, mut exchange: impl FnMut() -> io::Result<T>) -> T {
+    wait_for("an exchange within the time of lingering", || {
+        let start = Instant::now();
+        match exchange() {
+            Ok(result) => Some(result),
+            Err(_) if start.elapsed() >= LINGER => None,
+            Err(error) => panic!("{what}: {error}"),
+        }
+    })
 }
 
 /// The stream client of APUE, chapter 16: each address in turn, tried again while it refuses;

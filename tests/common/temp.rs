@@ -1,7 +1,10 @@
 //! Folders of a test's own.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::unistd::mkdtemp;
 
 /// A folder that is removed, with all that is in it, when the test is over. Its name is short,
 /// because a UNIX socket's path may have 107 bytes (unix(7)).
@@ -11,11 +14,11 @@ pub(crate) struct TempDir {
 
 impl TempDir {
     pub(crate) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("ruptimed-test.{}.{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).expect("a folder for the test");
+        // A name that nobody has: process numbers come again, and a killed test leaves its folder.
+        let template = std::env::temp_dir().join("ruptimed-test.XXXXXX");
+        let path = mkdtemp(&template).expect("a folder for the test");
+        // Programs in it are run by other users too.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("a mode");
         TempDir { path }
     }
 

@@ -1,12 +1,15 @@
 //! What `TasksMax=` and `MemoryMax=` of systemd.resource-control(5) do: limits of a control group
 //! (cgroups(7)), in a group of the test's own.
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use nix::unistd::getuid;
+use nix::unistd::{getuid, mkdtemp};
 
 use crate::common::process::Launch;
-use crate::common::{BOUND, leave_out, wait_until};
+use crate::common::{BOUND, LOOK, leave_out};
 use crate::service::{Got, Mode, Service};
 
 /// A control group with one limit; removed in the end, when nobody is left in it.
@@ -40,12 +43,30 @@ impl Group {
         } else {
             (root.join(controller), format!("{controller}.max"))
         };
-        let name = format!("ruptimed-test.{}.{controller}.{limit}", std::process::id());
-        let path = parent.join(name);
-        std::fs::create_dir(&path).ok()?;
+        let path = mkdtemp(&parent.join("ruptimed-test.XXXXXX")).ok()?;
         let group = Group { path };
         std::fs::write(group.path.join(file), limit.to_string()).ok()?;
+        if controller == "memory" {
+            group.forbid_swap(limit).ok()?;
+        }
         Some(group)
+    }
+
+    /// A command that eats memory is to meet the limit, and not to fill the machine's swap first.
+    fn forbid_swap(&self, limit: u64) -> std::io::Result<()> {
+        // Version 1 counts memory and swap together.
+        for (file, value) in [
+            ("memory.swap.max", 0),
+            ("memory.memsw.limit_in_bytes", limit),
+        ] {
+            match OpenOptions::new().write(true).open(self.path.join(file)) {
+                Ok(mut file) => file.write_all(value.to_string().as_bytes())?,
+                // A kernel that does not count swap.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// For a prologue: the shell that becomes the daemon goes in first.
@@ -56,12 +77,15 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Those who were in it are being reaped: EBUSY until then.
-        let removed = || std::fs::remove_dir(&self.path).is_ok();
-        if std::thread::panicking() {
-            removed();
-        } else {
-            wait_until("the end of a control group", removed);
+        // Those who were in it are being reaped: EBUSY until then. A second panic would abort all
+        // tests, so after a first one it is left where it cannot be removed.
+        let end = Instant::now() + BOUND;
+        while let Err(error) = std::fs::remove_dir(&self.path) {
+            if Instant::now() >= end {
+                assert!(std::thread::panicking(), "a control group is left: {error}");
+                return;
+            }
+            std::thread::sleep(LOOK);
         }
     }
 }

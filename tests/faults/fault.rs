@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::common::process::{Launch, Process};
@@ -20,6 +21,7 @@ pub(crate) enum Times {
 
 /// A fault that lasts until it is ended or dropped.
 pub(crate) struct Fault {
+    pid: Pid,
     tracer: Process,
     record: PathBuf,
     _dir: TempDir,
@@ -49,6 +51,7 @@ impl Fault {
             .start();
         tracer.wait_for_stderr("attached");
         Fault {
+            pid,
             tracer,
             record,
             _dir: dir,
@@ -57,16 +60,28 @@ impl Fault {
 
     /// How many calls have failed by it so far.
     pub(crate) fn injected(&self) -> usize {
-        std::fs::read_to_string(&self.record)
-            .unwrap_or_default()
-            .matches("(INJECTED)")
-            .count()
+        self.record().matches("(INJECTED)").count()
     }
 
     /// Ends the fault: the process is let go, and its calls are its own again.
+    ///
+    /// It is let go while it stands still, which it does between two calls: strace has a call fail
+    /// by making it one that there is not, and whoever is let go within it meets ENOSYS.
     pub(crate) fn end(mut self) {
-        self.tracer.signal(nix::sys::signal::Signal::SIGTERM);
-        wait_until("the end of strace", || self.tracer.has_ended());
+        kill(self.pid, Signal::SIGSTOP).expect("a process of our own");
+        wait_until("the process stands still", || {
+            self.tracer.has_ended() || self.record().contains("--- stopped by SIGSTOP ---")
+        });
+        if !self.tracer.has_ended() {
+            self.tracer.signal(Signal::SIGTERM);
+            wait_until("the end of strace", || self.tracer.has_ended());
+        }
+        kill(self.pid, Signal::SIGCONT).expect("a process of our own");
+    }
+
+    /// The calls, and the signals.
+    fn record(&self) -> String {
+        std::fs::read_to_string(&self.record).unwrap_or_default()
     }
 }
 

@@ -4,10 +4,11 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
-use nix::unistd::getuid;
+use nix::unistd::{getuid, pipe2};
 
-use crate::common::daemon::Ruptimed;
+use crate::common::daemon::{RUPTIMED, Ruptimed};
 use crate::common::net::tcp_pair;
 use crate::common::pipe::without_a_reader;
 use crate::common::process::Launch;
@@ -55,7 +56,13 @@ fn the_limit_of_processes_is_lived_with() {
     // The folder that it was built in may be closed to other users.
     let dir = TempDir::new();
     let program = dir.text("ruptimed");
-    std::fs::copy(env!("CARGO_BIN_EXE_ruptimed"), &program).expect("a copy");
+    // By a process of its own: a child that another test forks while a copy is being written holds
+    // it open, and what is open for writing cannot be run (ETXTBSY of execve(2)).
+    let copied = Launch::new("cp")
+        .args([RUPTIMED, &program])
+        .start()
+        .exit_status();
+    assert_eq!(copied, 0, "a copy");
     for (limit, wanted) in [(3, Got::Answer), (1, Got::Refusal)] {
         let service = Service::start_as(Mode::Exec, &[], |daemon| {
             daemon.change(|launch| limited(launch, &program, limit))
@@ -265,7 +272,7 @@ fn without_a_journal_an_inetds_client_gets_no_record() {
     // There, and nobody listens any more.
     drop(UnixDatagram::bind(dir.join("journal")).expect("a journal"));
     let (connection, client) = tcp_pair();
-    let (no_socket, _) = nix::unistd::pipe().expect("a pipe");
+    let (no_socket, _) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
     let mut daemon = Ruptimed::new([""; 0])
         .on_stdio(connection)
         .inherit(no_socket)

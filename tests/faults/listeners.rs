@@ -9,7 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use crate::common::daemon::{Ruptimed, on_tcp};
 use crate::common::net::{Address, is_uptime_line};
 use crate::common::temp::TempDir;
-use crate::common::{BOUND, uninterrupted, wait_until};
+use crate::common::{BOUND, has_ipv6, uninterrupted, wait_until};
 use crate::fault::{self, Fault, Times};
 use crate::service::{Mode, Service};
 
@@ -23,7 +23,7 @@ fn without_its_last_listener_it_leaves_and_says_why() {
     }
     for errno in LOST {
         let mut service = Service::start(Mode::Exec, &[]);
-        service.ask_until_answered();
+        service.ask_until_answered(BOUND);
         let fault = Fault::begin(service.daemon.pid(), "accept4", errno, Times::Always);
         let _asker = service.ask();
         assert_eq!(service.daemon.exit_status(), 1, "{errno}");
@@ -70,7 +70,7 @@ fn without_its_epoll_it_leaves_and_says_why() {
     }
     for errno in ["EBADF", "EINVAL"] {
         let mut service = Service::start(Mode::Exec, &[]);
-        service.ask_until_answered();
+        service.ask_until_answered(BOUND);
         let call = "?epoll_wait,?epoll_pwait";
         let fault = Fault::begin(service.daemon.pid(), call, errno, Times::Always);
         assert_eq!(service.daemon.exit_status(), 1, "{errno}");
@@ -119,6 +119,9 @@ fn a_listener_that_cannot_be_polled_is_tried_again() {
 /// Whatever else a datagram socket was set to tell with each datagram (socket(7), ip(7)).
 #[test]
 fn a_socket_that_tells_more_is_served() {
+    if !has_ipv6() {
+        return;
+    }
     let socket = UdpSocket::bind("[::]:0").expect("a port");
     setsockopt(&socket, sockopt::ReceiveTimestamp, &true).expect("SO_TIMESTAMP");
     setsockopt(&socket, sockopt::Ipv4RecvTtl, &true).expect("IP_RECVTTL");

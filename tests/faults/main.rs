@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use common::BOUND;
 use fault::{Fault, Times, launch_with};
-use service::{Got, Service};
+use service::{Got, Mode, Service};
 use table::{AT_START, AtStart, Meanwhile, Rows, TABLE};
 
 /// Rows at once: they wait more than they work.
@@ -32,6 +33,8 @@ const WINDOW: Duration = Duration::from_millis(500);
 /// How often a call may be tried within it: 64 in a row that may be single clients' troubles, then
 /// after growing pauses.
 const TRIES: usize = 100;
+/// The daemon tells of the same trouble again after so long.
+const AGAIN: Duration = Duration::from_secs(10);
 /// Calls that fail in a passing fault.
 const PASSING: u32 = 3;
 
@@ -52,15 +55,35 @@ impl Row<'_> {
         format!("{mode:?} {} {call} {}", options.join(" "), self.errno)
     }
 
+    /// How often a client may have to ask while a fault passes.
+    fn most_tries(&self) -> usize {
+        match self.rows.meanwhile {
+            Meanwhile::Served | Meanwhile::Waits => 1,
+            // One more for each time that the call fails, be it in one request or in several.
+            _ => PASSING as usize + 1,
+        }
+    }
+
+    /// How long a client waits in a fault before it asks again. Nobody tells it that its datagram
+    /// or the reply to it is lost; where none is lost, one question is enough however long it takes.
+    fn patience(&self) -> Duration {
+        if self.rows.mode == Mode::Datagram && self.most_tries() > 1 {
+            Duration::from_secs(1)
+        } else {
+            BOUND
+        }
+    }
+
     fn run(&self) {
+        let begin = Instant::now();
         let service = Service::start(self.rows.mode, self.rows.options);
-        service.ask_until_answered();
+        service.ask_until_answered(BOUND);
         let before = service.records().len();
         self.pass(&service);
         if self.rows.meanwhile != Meanwhile::Never {
             self.last(&service);
         }
-        self.told_once(&service.records()[before..]);
+        self.told_once(&service.records()[before..], begin.elapsed());
         stops(service);
     }
 
@@ -68,14 +91,12 @@ impl Row<'_> {
     fn pass(&self, service: &Service) {
         let pid = service.daemon.pid();
         let fault = Fault::begin(pid, self.rows.call, self.errno, Times::First(PASSING));
-        let tries = service.ask_until_answered();
-        let most = match self.rows.meanwhile {
-            Meanwhile::Served | Meanwhile::Waits => 1,
-            // One more for each time that the call fails, be it in one request or in several.
-            _ => PASSING as usize + 1,
-        };
-        assert!(tries <= most, "asked {tries} times in a passing fault");
-        service.ask_until_answered();
+        let tries = service.ask_until_answered(self.patience());
+        assert!(
+            tries <= self.most_tries(),
+            "asked {tries} times in a passing fault"
+        );
+        service.ask_until_answered(self.patience());
         // A connection is looked after for a moment after its answer.
         common::wait_until("the call", || fault.injected() > 0);
         fault.end();
@@ -87,7 +108,7 @@ impl Row<'_> {
         let fault = Fault::begin(pid, self.rows.call, self.errno, Times::Always);
         let mut asker = service.ask();
         if let Meanwhile::Served | Meanwhile::Refused = self.rows.meanwhile {
-            let got = asker.wait(common::BOUND);
+            let got = asker.wait(BOUND);
             let wanted = if self.rows.meanwhile == Meanwhile::Served {
                 Got::Answer
             } else {
@@ -102,9 +123,11 @@ impl Row<'_> {
         let used = service.daemon.cpu_time() - used;
         let tried = fault.injected() - tried;
         // Two ticks of the clock that it is measured with.
-        let most = begin.elapsed() / 5 + Duration::from_millis(20);
-        assert!(used <= most, "{used:?} of {:?} spent", begin.elapsed());
-        assert!(tried <= TRIES, "tried {tried} times in {WINDOW:?}");
+        let elapsed = begin.elapsed();
+        let most = elapsed / 5 + Duration::from_millis(20);
+        assert!(used <= most, "{used:?} of {elapsed:?} spent");
+        let most = TRIES * elapsed.as_millis() as usize / WINDOW.as_millis() as usize;
+        assert!(tried <= most, "tried {tried} times in {elapsed:?}");
         match self.rows.meanwhile {
             Meanwhile::Waits => assert_eq!(got, Got::Pending),
             Meanwhile::Lost => assert!(matches!(got, Got::Nothing | Got::Pending), "{got:?}"),
@@ -112,13 +135,15 @@ impl Row<'_> {
         }
         fault.end();
         if self.rows.meanwhile == Meanwhile::Waits {
-            assert_eq!(asker.wait(common::BOUND), Got::Answer, "after the fault");
+            assert_eq!(asker.wait(BOUND), Got::Answer, "after the fault");
         }
-        let tries = service.ask_until_answered();
+        let tries = service.ask_until_answered(BOUND);
         assert_eq!(tries, 1, "asked {tries} times after the fault");
     }
 
-    fn told_once(&self, records: &[String]) {
+    /// Once, or once more for each time that the daemon's pause between two records of the same
+    /// trouble was over.
+    fn told_once(&self, records: &[String], elapsed: Duration) {
         let about: Vec<&String> = records
             .iter()
             .filter(|record| !self.rows.says.is_empty() && record.contains(self.rows.says))
@@ -127,8 +152,16 @@ impl Row<'_> {
             self.rows.says.is_empty() || !about.is_empty(),
             "it said nothing of it; all it said: {records:?}"
         );
-        assert!(about.len() <= 1, "told {} times: {about:?}", about.len());
-        assert!(records.len() <= 4, "too many words: {records:?}");
+        let most = 1 + elapsed.as_secs() / AGAIN.as_secs();
+        assert!(
+            about.len() as u64 <= most,
+            "told {} times: {about:?}",
+            about.len()
+        );
+        assert!(
+            records.len() as u64 <= 3 + most,
+            "too many words: {records:?}"
+        );
     }
 }
 

@@ -98,14 +98,10 @@ impl Service {
     }
 
     /// Asks, and asks again as a client would whose datagram or connection was lost, until there
-    /// is an answer. Gives how often it had to.
-    pub(crate) fn ask_until_answered(&self) -> usize {
+    /// is an answer, and waits so long for each. Gives how often it had to ask.
+    pub(crate) fn ask_until_answered(&self, patience: Duration) -> usize {
         let end = Instant::now() + BOUND;
         for tries in 1.. {
-            let patience = match self.mode {
-                Mode::Datagram => Duration::from_secs(1),
-                _ => BOUND,
-            };
             if self.ask().wait(patience) == Got::Answer {
                 return tries;
             }

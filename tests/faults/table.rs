@@ -271,7 +271,7 @@ pub(crate) const AT_START: &[AtStart] = &[
     at_start("signalfd4", "ENODEV", TCP, "signalfd: "),
     at_start("epoll_ctl", "ENOMEM", TCP, "epoll_ctl: "),
     at_start("epoll_ctl", "ENOSPC", TCP, "epoll_ctl: "),
-    at_start("dup2,?dup3", "EBUSY", TCP, "/dev/null: "),
+    at_start("?dup2,?dup3", "EBUSY", TCP, "/dev/null: "),
     AtStart {
         path: Some("/dev/null"),
         ..at_start("openat", "EMFILE", TCP, "/dev/null: ")

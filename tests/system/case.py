@@ -21,6 +21,8 @@ class SystemTest(unittest.TestCase):
     installed = None
     machine = None
     machines = []
+    # Where the test begins in the journal; none until its setUp has come so far.
+    cursor = None
 
     def __str__(self):
         return f"{self.release} {type(self).__name__}.{self._testMethodName}"
@@ -64,9 +66,10 @@ class SystemTest(unittest.TestCase):
                       (self.installed / "usr/lib/systemd/system").glob("ruptime*.socket"))
 
     def what_happened(self):
-        """The journal since the test began."""
-        done = self.machine.run("journalctl", "-q", "--no-pager", "-o", "short-precise",
-                                f"--after-cursor={self.cursor}", check=False)
+        """The journal since the test began, or all of it where it has not."""
+        since = [f"--after-cursor={self.cursor}"] if self.cursor else []
+        done = self.machine.run("journalctl", "-q", "--no-pager", "-o", "short-precise", *since,
+                                check=False)
         lines = (done.stdout + done.stderr).splitlines()
         return "\n".join(lines if len(lines) <= 60 else [*lines[:10], "[...]", *lines[-50:]])
 

@@ -38,6 +38,26 @@ def wait_until(condition, what, timeout=30, interval=0.05):
         time.sleep(interval)
 
 
+def remove_dead_cgroups():
+    """Those of runs that were killed. A run that has just made one makes it again (boot)."""
+    for group in CGROUPS.glob("ruptime-tests-*"):
+        with contextlib.suppress(OSError):
+            if "populated 0" in (group / "cgroup.events").read_text():
+                remove_cgroup(group)
+
+
+def remove_cgroup(group):
+    """With all below it; False where somebody is still in it."""
+    for directory, _, _ in os.walk(group, topdown=False):
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+    return True
+
+
 class Machine:
     """A container; see systemd-nspawn(1)."""
 
@@ -62,11 +82,12 @@ class Machine:
     def boot(self):
         if not self.directory.is_dir():
             self.prepare()
-        self.cgroup.mkdir()
         console = open(self.directory / "console", "wb")
         # In a cgroup of its own, since nspawn names those below it alike for every machine.
         self.nspawn = subprocess.Popen(
-            ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(self.cgroup),
+            ["sh", "-c", 'for try in 1 2 3; do '
+                         'mkdir -p "$0" && echo $$ >"$0/cgroup.procs" && exec "$@"; done; exit 1',
+             str(self.cgroup),
              "systemd-nspawn", "-q", "-D", str(self.root), f"--machine={self.name}", "--boot",
              "--private-network", "--register=no", "--keep-unit", "--console=passive"],
             stdin=subprocess.DEVNULL, stdout=console, stderr=console)
@@ -106,18 +127,10 @@ class Machine:
             (self.cgroup / "cgroup.kill").write_text("1")
             if self.nspawn is not None:
                 self.nspawn.wait(STOP_TIMEOUT)
-            wait_until(self.remove_cgroup, f"the cgroup of {self.name} is empty")
+            wait_until(lambda: remove_cgroup(self.cgroup), f"the cgroup of {self.name} is empty")
         if os.path.ismount(self.root):
             subprocess.run(["umount", "-R", "-l", str(self.root)], check=True)
         subprocess.run(["rm", "-rf", "--one-file-system", str(self.directory)], check=True)
-
-    def remove_cgroup(self):
-        for directory, _, _ in os.walk(self.cgroup, topdown=False):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                return False
-        return True
 
     # What tests do in it.
 

@@ -18,7 +18,7 @@ import unittest
 import cost
 import roots
 from case import SystemTest
-from machine import CGROUPS, HERE, Machine, mount
+from machine import CGROUPS, HERE, Machine, mount, remove_dead_cgroups
 
 REPOSITORY = HERE.parent.parent
 INSTALLED = pathlib.Path("/run/installed")
@@ -43,6 +43,7 @@ def private_mounts():
     (systemd 256 and newer refuse the mixed layout), and a /run to keep the machines in."""
     subprocess.run(["umount", "-R", str(CGROUPS)], check=True)
     mount("-t", "cgroup2", "none", str(CGROUPS))
+    remove_dead_cgroups()
     mount("-t", "tmpfs", "-o", "mode=0755", "none", "/run")
     pathlib.Path("/run/systemd/nspawn").mkdir(parents=True)
 

@@ -61,6 +61,8 @@ class Journal(SystemTest):
         """Beyond --rate-limit there is no answer, a record now and then with the count of them, and
         another source is answered all the same."""
         self.started("ruptime-udp.socket")
+        # The flood is not to wait for the daemon's start.
+        self.assert_all_answered(self.load(f"udp:{TCP}", count=1, source="127.9.9.8").result())
         flood = self.load(f"udp:{TCP}", count=200, at_once=200, patience=3).result()
         self.assertGreater(flood["answered"], 0, flood)
         self.assertGreater(flood["lost"].get("no answer in time", 0), 100, flood)

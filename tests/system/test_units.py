@@ -88,12 +88,24 @@ class Units(SystemTest):
 
     def test_stopping_lets_a_running_command_finish(self):
         machine = self.machine
-        machine.exec_start("ruptime.service", "/usr/sbin/ruptimed -- /bin/sh -c 'sleep 2; echo whole'")
+        # It ends when it may, not by the clock.
+        word = machine.path("/run/ruptime-test-word")
+        word.unlink(missing_ok=True)
+        self.addCleanup(word.unlink, missing_ok=True)
+        command = "until [ -e /run/ruptime-test-word ]; do sleep 0.05; done; echo whole"
+        machine.exec_start("ruptime.service", f"/usr/sbin/ruptimed -- /bin/sh -c '{command}'")
         self.started()
         load = self.load(TCP, count=1, expect=r"\Awhole\n\Z")
-        self.wait_for_sleep()
-        machine.systemctl("stop", "ruptime.socket")
+        state = lambda: machine.show("ruptime.service", "ActiveState")
+        machine.wait_until(lambda: state() == "active", "the daemon runs")
+        daemon = machine.show("ruptime.service", "MainPID")
+        machine.wait_until(lambda: machine.run("pgrep", "-P", daemon, check=False).stdout,
+                           "the command runs")
+        machine.systemctl("stop", "--no-block", "ruptime.socket")
+        machine.wait_until(lambda: state() == "deactivating", "the daemon is being stopped")
+        word.touch()
         self.assert_all_answered(load.result(), 1)
+        machine.wait_until(lambda: state() == "inactive", "the daemon has left")
 
     def test_a_hanging_command_does_not_outlast_the_stop(self):
         """TimeoutStopSec= leaves room for --child-timeout, so that the daemon itself ends the

@@ -219,6 +219,8 @@ fn a_lost_datagram_costs_its_client_the_timeout() {
 #[test]
 fn unix_clients_wait_for_a_place_in_the_backlog() {
     let path = std::env::temp_dir().join(format!("ruptime-bench-{}", std::process::id()));
+    // Process numbers come again, and a test that was killed leaves its socket.
+    let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).unwrap();
     listen(&listener, Backlog::new(2).unwrap()).unwrap();
     thread::spawn(move || {

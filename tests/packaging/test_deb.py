@@ -1,5 +1,6 @@
 """The Debian packages on a running system, from the installation to the purge."""
 
+import re
 import tempfile
 
 import build
@@ -116,6 +117,11 @@ class Deb(PackageTest):
 
     def test_records_are_explained(self):
         self.install()
+        catalog = (build.REPOSITORY / "packaging/systemd/ruptime.catalog").read_text()
+        ids = re.findall(r"^-- ([0-9a-f]{32})$", catalog, re.MULTILINE)
+        known = self.machine.run("journalctl", "--list-catalog").stdout
+        self.assertEqual([each for each in ids if f"\n{each} ruptime:" not in f"\n{known}"], [])
+        self.addCleanup(self.machine.run, "rm", "-rf", "/etc/systemd/system/ruptime.service.d")
         self.machine.exec_start("ruptime.service", "/usr/sbin/ruptimed -- /no/such/command")
         self.started()
         self.assertIn("error: /no/such/command", self.machine.run("ruptime", TCP, check=False).stderr)
@@ -123,7 +129,6 @@ class Deb(PackageTest):
         told = self.machine.run("journalctl", "-x", "-u", "ruptime.service", "--no-pager").stdout
         self.assertIn("The command that answers cannot be started", told)
         self.assertIn("/no/such/command could not be started", told)
-        self.machine.run("rm", "-r", "/etc/systemd/system/ruptime.service.d")
 
     def test_the_packages_own_test(self):
         self.install()

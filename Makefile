@@ -37,7 +37,7 @@ INSTALLED_client = \
 	644:packaging/completions/ruptime.fish:$(FISHDIR)/ruptime.fish \
 	644:systemd/ruptime-metrics.timer:$(UNITDIR)/ruptime-metrics.timer \
 	644:systemd/ruptime-metrics.service:$(UNITDIR)/ruptime-metrics.service \
-	644:systemd/50-ruptime-metrics.preset:$(PRESETDIR)/50-ruptime-metrics.preset \
+	644:systemd/90-ruptime-metrics.preset:$(PRESETDIR)/90-ruptime-metrics.preset \
 	644:README.md:$(DOCDIR)/README.md
 
 INSTALLED_daemon = \
@@ -53,7 +53,7 @@ INSTALLED_daemon = \
 	644:systemd/ruptime-udp.service:$(UNITDIR)/ruptime-udp.service \
 	644:systemd/ruptime-inetd.socket:$(UNITDIR)/ruptime-inetd.socket \
 	644:systemd/ruptime-inetd@.service:$(UNITDIR)/ruptime-inetd@.service \
-	644:systemd/50-ruptime.preset:$(PRESETDIR)/50-ruptime.preset \
+	644:systemd/90-ruptime.preset:$(PRESETDIR)/90-ruptime.preset \
 	644:packaging/systemd/ruptime.catalog:$(CATALOGDIR)/ruptime.catalog \
 	644:packaging/firewalld/ruptime.xml:$(FIREWALLDDIR)/ruptime.xml \
 	644:packaging/firewalld/ruptime-udp.xml:$(FIREWALLDDIR)/ruptime-udp.xml \

@@ -59,6 +59,16 @@ class Deb(PackageTest):
         self.install(prefix="higher_")
         self.assert_all_is_off()
 
+    def test_an_administrators_preset_goes_before_ours(self):
+        self.install()
+        preset = self.machine.root / "etc/systemd/system-preset/80-fleet.preset"
+        preset.parent.mkdir(exist_ok=True)
+        self.addCleanup(preset.unlink)
+        for word, state in (("enable", "enabled"), ("disable", "disabled")):
+            preset.write_text(f"{word} ruptime.socket\n")
+            self.machine.systemctl("preset", "-q", "ruptime.socket")
+            self.assertEqual(self.state("ruptime.socket"), (state, "inactive"))
+
     def test_each_package_alone(self):
         self.install("ruptime-rs")
         self.assertEqual(self.state("ruptime-metrics.timer"), ("disabled", "inactive"))

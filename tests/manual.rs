@@ -212,6 +212,19 @@ fn the_packages_have_the_programs_version() {
         Some(version),
         "packaging/rpm/ruptime-rs.spec"
     );
+    // What the README installs is this version, whatever else was built in the same place.
+    let readme = include_str!("../README.md");
+    let (_, revision) = changelog.split_once('(').expect("a version");
+    let (revision, _) = revision.split_once(')').expect("a version");
+    let release = spec.lines().find_map(|line| line.strip_prefix("Release:"));
+    let release = release.and_then(|line| line.trim().strip_suffix("%{?dist}"));
+    let release = release.expect("a release of a distribution");
+    for file in [
+        format!("/ruptime*-rs_{revision}_*.deb\n"),
+        format!("/ruptime*-rs-{version}-{release}.*$(uname -m).rpm\n"),
+    ] {
+        assert!(readme.contains(&file), "README.md: not {file}");
+    }
 }
 
 /// Without mandoc there is nothing to ask; CI installs it.

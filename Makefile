@@ -135,10 +135,10 @@ dist:
 	packaging/dist
 
 deb: dist
-	packaging/build-deb
+	packaging/build-deb $(FLAGS)
 
 rpm: dist
-	packaging/build-rpm
+	packaging/build-rpm $(FLAGS)
 
 clean:
 	$(CARGO) clean --target-dir '$(TARGETDIR)'

@@ -18,7 +18,7 @@ class Deb(PackageTest):
         self.addCleanup(self.dpkg, "--purge", *BOTH, check=False)
 
     def dpkg(self, *args, **kwargs):
-        return self.machine.run("dpkg", *args, **kwargs)
+        return self.machine.run("dpkg", *args, timeout=300, **kwargs)
 
     def file(self, package, prefix=""):
         found = next((self.machine.root / "packages").glob(f"{prefix}{package}_*.deb"))
@@ -26,7 +26,7 @@ class Deb(PackageTest):
 
     def apt(self, command, *args, **kwargs):
         return self.machine.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y",
-                                "--no-install-recommends", command, *args, **kwargs)
+                                "--no-install-recommends", command, *args, timeout=300, **kwargs)
 
     def install(self, *packages, prefix=""):
         done = self.apt("install", *(self.file(package, prefix) for package in packages or BOTH))
@@ -79,6 +79,17 @@ class Deb(PackageTest):
         self.assert_all_is_off(set(UNITS) - {"ruptime-metrics.timer"})
         self.dpkg("--purge", "ruptimed-rs")
         self.assert_files(self.before)
+
+    def test_metrics_end_with_the_client(self):
+        for how in ("--remove", "--purge"):
+            with self.subTest(how):
+                self.collected()
+                before = self.files()
+                self.install()
+                self.metrics_until(lambda how=how: self.dpkg(how, "ruptime-rs"))
+                self.dpkg("--purge", *BOTH)
+                self.assert_files(before)
+                self.doCleanups()
 
     def test_what_is_enabled_is_enabled_again_after_a_removal(self):
         """As of every package of Debian's: only a purge forgets."""

@@ -11,8 +11,9 @@ MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 PRESETDIR ?= $(PREFIX)/lib/systemd/system-preset
 CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
+# These are read in /usr/lib or /etc/firewalld, and in /etc, only; nothing goes beyond another PREFIX unasked.
 FIREWALLDDIR ?= $(PREFIX)/lib/firewalld/services
-UFWDIR ?= /etc/ufw/applications.d
+UFWDIR ?= $(if $(filter /usr /usr/,$(PREFIX)),,$(PREFIX))/etc/ufw/applications.d
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 # Debian's zsh looks in vendor-completions.
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
@@ -22,7 +23,10 @@ DOCDIR ?= $(PREFIX)/share/doc/ruptime
 CARGO ?= cargo
 # The packages build with --offline besides.
 CARGOFLAGS ?= --locked
-BUILT = $(or $(CARGO_TARGET_DIR),target)/release
+# Said to cargo, whose own settings might name another.
+TARGETDIR = $(or $(CARGO_TARGET_DIR),target)
+BUILT = $(TARGETDIR)/release
+BENCHDIR = $(or $(CARGO_TARGET_DIR),tests/bench/target)
 
 # What is installed, and in which of the packages it is.
 PARTS ?= client daemon
@@ -37,7 +41,7 @@ INSTALLED_client = \
 	644:packaging/completions/ruptime.fish:$(FISHDIR)/ruptime.fish \
 	644:systemd/ruptime-metrics.timer:$(UNITDIR)/ruptime-metrics.timer \
 	644:systemd/ruptime-metrics.service:$(UNITDIR)/ruptime-metrics.service \
-	644:systemd/50-ruptime-metrics.preset:$(PRESETDIR)/50-ruptime-metrics.preset \
+	644:systemd/90-ruptime-metrics.preset:$(PRESETDIR)/90-ruptime-metrics.preset \
 	644:README.md:$(DOCDIR)/README.md
 
 INSTALLED_daemon = \
@@ -53,7 +57,7 @@ INSTALLED_daemon = \
 	644:systemd/ruptime-udp.service:$(UNITDIR)/ruptime-udp.service \
 	644:systemd/ruptime-inetd.socket:$(UNITDIR)/ruptime-inetd.socket \
 	644:systemd/ruptime-inetd@.service:$(UNITDIR)/ruptime-inetd@.service \
-	644:systemd/50-ruptime.preset:$(PRESETDIR)/50-ruptime.preset \
+	644:systemd/90-ruptime.preset:$(PRESETDIR)/90-ruptime.preset \
 	644:packaging/systemd/ruptime.catalog:$(CATALOGDIR)/ruptime.catalog \
 	644:packaging/firewalld/ruptime.xml:$(FIREWALLDDIR)/ruptime.xml \
 	644:packaging/firewalld/ruptime-udp.xml:$(FIREWALLDDIR)/ruptime-udp.xml \
@@ -79,10 +83,10 @@ help:
 	@echo 'make clean      remove what was built'
 
 build:
-	$(CARGO) build $(CARGOFLAGS) --release
+	$(CARGO) build $(CARGOFLAGS) --release --target-dir '$(TARGETDIR)'
 
 run: build
-	@tests/try $(BUILT)
+	@tests/try '$(BUILT)'
 
 check:
 	tests/needs
@@ -108,33 +112,34 @@ bench: build
 	tests/bench/run $(FLAGS)
 
 soak: build
-	$(CARGO) build $(CARGOFLAGS) --release --manifest-path tests/bench/Cargo.toml
-	tests/soak/run $(BUILT)/ruptimed $(or $(CARGO_TARGET_DIR),tests/bench/target)/release/load
+	$(CARGO) build $(CARGOFLAGS) --release --manifest-path tests/bench/Cargo.toml --target-dir '$(BENCHDIR)'
+	tests/soak/run '$(BUILT)/ruptimed' '$(BENCHDIR)/release/load'
 
 # The units name /usr/sbin; elsewhere they are rewritten.
 install:
-	@test -x $(BUILT)/ruptimed || { echo "nothing is built yet: run 'make build' first (not as root)" >&2; exit 1; }
+	@test -x '$(BUILT)/ruptimed' || { echo "nothing is built yet: run 'make build' first (not as root)" >&2; exit 1; }
 	@set -e; for file in $(INSTALLED); do \
 		mode=$${file%%:*}; rest=$${file#*:}; source=$${rest%%:*}; dest='$(DESTDIR)'$${rest#*:}; \
 		install -D -m "$$mode" "$$source" "$$dest"; \
 		case $$dest in *.service) \
-			sed -i -e 's|=/usr/sbin/ruptimed|=$(SBINDIR)/ruptimed|' -e 's|=/usr/bin/ruptime|=$(BINDIR)/ruptime|' "$$dest";; \
+			sed -i -e 's|=/usr/sbin/ruptimed|=$(SBINDIR)/ruptimed|' -e t -e 's|=/usr/bin/ruptime|=$(BINDIR)/ruptime|' "$$dest";; \
 		esac; \
 		echo "$$dest"; \
 	done
 
 uninstall:
 	@for file in $(INSTALLED); do rest=$${file#*:}; rm -f '$(DESTDIR)'"$${rest#*:}"; done
+	@rmdir '$(DESTDIR)$(DOCDIR)' 2>/dev/null || :
 
 dist:
 	packaging/dist
 
 deb: dist
-	packaging/build-deb
+	packaging/build-deb $(FLAGS)
 
 rpm: dist
-	packaging/build-rpm
+	packaging/build-rpm $(FLAGS)
 
 clean:
-	$(CARGO) clean
+	$(CARGO) clean --target-dir '$(TARGETDIR)'
 	rm -rf dist

@@ -6,6 +6,7 @@ In: Cargo.lock, by way of cargo(1). Out, by subcommand:
   vendor DIR         the sources of all crates in DIR; those that no Linux needs as stubs
   copyright DIR      packaging/debian/copyright for that DIR (DEP-5) on standard output
   licenses           a line for each crate that is built in: NAME VERSION: LICENSE
+  bundled PROGRAM    the spec's Provides for the crates that are linked into the program
 
 It exists because a distribution builds without a network, ships no Windows libraries among its
 sources, and wants every licence told.
@@ -27,6 +28,9 @@ PLATFORMS = [
     "armv7-unknown-linux-gnueabihf", "arm-unknown-linux-gnueabi", "powerpc64le-unknown-linux-gnu",
     "riscv64gc-unknown-linux-gnu", "s390x-unknown-linux-gnu", "loongarch64-unknown-linux-gnu",
 ]
+
+# The feature that each is built with.
+PROGRAMS = {"ruptime": "client", "ruptimed": "daemon"}
 
 LICENSE_FILE = re.compile(r"(?i)^(un)?licen[cs]e|^copying|^copyright|^notice")
 TARGET_SECTION = re.compile(r"^\[\[?(lib|bin|example|test|bench)\]")
@@ -61,6 +65,14 @@ def built_in():
             waiting += [dep["pkg"] for dep in nodes[package]["deps"]
                         if any(kind["kind"] != "dev" for kind in dep["dep_kinds"])]
     return [package for package in data["packages"] if package["id"] in reached]
+
+
+def linked(program):
+    """Name and version of each crate that ends up in one program."""
+    lines = cargo("tree", "--locked", "--edges=normal,no-proc-macro", "--prefix=none", "--format={p}",
+                  f"--target={PLATFORMS[0]}", "--no-default-features", f"--features={PROGRAMS[program]}")
+    ours, *others = [line.split()[:2] for line in lines.splitlines() if line]
+    return sorted({(name, version[1:]) for name, version in others if name != ours[0]})
 
 
 # vendor
@@ -104,6 +116,11 @@ def licenses():
             print(f"{package['name']} {package['version']}: {package['license']}")
 
 
+def bundled(program):
+    for name, version in linked(program):
+        print(f"Provides:       bundled(crate({name})) = {version}")
+
+
 # copyright
 
 HEADER = """\
@@ -134,7 +151,14 @@ TEXTS = {
     "BSD-3-Clause": ("subtle-*/LICENSE", "Redistribution and use"),
     "Unlicense": ("memchr-*/UNLICENSE", "This is free"),
     "Unicode-3.0": ("unicode-ident-*/LICENSE-UNICODE", "UNICODE LICENSE V3"),
+    "Unicode-DFS-2016": ("regex-syntax-*/src/unicode_tables/LICENSE-UNICODE", "UNICODE, INC. LICENSE"),
     "Apache-2.0-with-LLVM-exception": ("rustix-*/LICENSE-Apache-2.0_WITH_LLVM-exception", "--- LLVM Exceptions"),
+}
+
+# Parts of a crate that are under another licence: the licence's own file below the crate's top ->
+# the licence. Another such file has to be read first.
+NESTED = {
+    "regex-syntax": {"src/unicode_tables/LICENSE-UNICODE": "Unicode-DFS-2016"},
 }
 
 
@@ -147,16 +171,38 @@ def debian_license(expression):
     return text.replace(" OR ", " or ").replace(" AND ", " and ")
 
 
-def holders(crates, authors):
-    """The copyright lines of a crate's licence files, else its authors."""
+def license_files(crate):
+    """Those of the crate as a whole, and those of its parts."""
+    found = [file for file in sorted(crate.rglob("*")) if file.is_file() and file.suffix != ".rs"
+             and any(LICENSE_FILE.match(part) for part in file.relative_to(crate).parts)]
+    return ([file for file in found if file.parent == crate], [file for file in found if file.parent != crate])
+
+
+def holders(files):
+    """The copyright lines of licence files."""
     found = set()
-    for crate in crates:
-        for file in sorted(crate.iterdir()):
-            if file.is_file() and LICENSE_FILE.match(file.name):
-                for line in file.read_text(errors="replace").splitlines():
-                    if match := re.match(r"\s*Copyright (?:\([cC]\) |© )?(\d{4}.*|[A-Z].*)", line):
-                        found.add(match[1].rstrip(". "))
-    return sorted(found) or sorted(authors)
+    for file in files:
+        for line in file.read_text(errors="replace").splitlines():
+            if match := re.match(r"\s*Copyright (?:\([cC]\) |© )?(\d{4}.*|[A-Z].*)", line):
+                found.add(match[1].rstrip(". "))
+    return sorted(found)
+
+
+def stanza(files, names, expression):
+    lines = "\n           ".join(names)
+    return f"\nFiles: {files}\nCopyright: {lines}\nLicense: {expression}\n"
+
+
+def nested_stanzas(name, crates, files):
+    """Those of the parts of a crate, which go after the crate's own."""
+    made = {}
+    for file in files:
+        crate = next(crate for crate in crates if crate in file.parents)
+        within = file.relative_to(crate)
+        if not (expression := NESTED.get(name, {}).get(str(within))):
+            sys.exit(f"{file}: a licence of a part of the crate that is not known here (NESTED)")
+        made[f"vendor/{name}-*/{within.parent}/*"] = (holders([file]), expression)
+    return made
 
 
 def copyright_file(directory):
@@ -167,14 +213,18 @@ def copyright_file(directory):
     text, used = HEADER, {"MIT", "Apache-2.0"}
     for name, packages in sorted(stanzas.items()):
         crates = [directory / f"{name}-{package['version']}" for package in packages]
-        names = {author for package in packages for author in package["authors"]}
+        files = [license_files(crate) for crate in crates]
+        names = holders(file for whole, _ in files for file in whole) or sorted(
+            {author for package in packages for author in package["authors"]}) or [f"The {name} developers"]
         expressions = {debian_license(package["license"]) for package in packages}
         if len(expressions) > 1:
             sys.exit(f"{name}: its versions have different licences: {expressions}")
         expression = expressions.pop()
         used.update(word.rstrip(",") for word in expression.split())
-        lines = "\n           ".join(holders(crates, names) or [f"The {name} developers"])
-        text += f"\nFiles: vendor/{name}-*\nCopyright: {lines}\nLicense: {expression}\n"
+        text += stanza(f"vendor/{name}-*", names, expression)
+        for part, (names, expression) in nested_stanzas(name, crates, [f for _, parts in files for f in parts]).items():
+            used.add(expression)
+            text += stanza(part, names, expression)
     for name, (pattern, first) in TEXTS.items():
         if name in used:
             base = ROOT if name == "MIT" else directory
@@ -182,7 +232,7 @@ def copyright_file(directory):
             body = whole[whole.index(first):].rstrip()
             text += f"\nLicense: {name}\n" + "".join(
                 f" {line.rstrip() or '.'}\n" for line in body.splitlines())
-    return text + "\n" + COMMON
+    print(text, COMMON, sep="\n", end="")
 
 
 def main():
@@ -191,14 +241,11 @@ def main():
     for name in ("vendor", "copyright"):
         commands.add_parser(name).add_argument("directory", type=pathlib.Path)
     commands.add_parser("licenses")
-    args = parser.parse_args()
-    match args.command:
-        case "vendor":
-            vendor(args.directory)
-        case "copyright":
-            print(copyright_file(args.directory), end="")
-        case "licenses":
-            licenses()
+    commands.add_parser("bundled").add_argument("program", choices=PROGRAMS)
+    args = vars(parser.parse_args())
+    # Python 3.9 of RHEL 9 has no match.
+    {"vendor": vendor, "copyright": copyright_file, "licenses": licenses, "bundled": bundled}[args.pop("command")](
+        **args)
 
 
 if __name__ == "__main__":

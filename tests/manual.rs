@@ -180,11 +180,20 @@ fn message_ids(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
+/// As systemd reads them: an entry's header is one only after an empty line.
+fn catalog_ids() -> BTreeSet<&'static str> {
+    let lines: Vec<_> = CATALOG.lines().collect();
+    let headers = lines.windows(2).filter(|pair| pair[0].is_empty());
+    headers
+        .filter_map(|pair| pair[1].strip_prefix("-- "))
+        .collect()
+}
+
 #[test]
 fn every_message_id_is_explained() {
     let known = message_ids(LOG);
     assert!(known.len() >= 5, "{known:?}");
-    assert_eq!(message_ids(CATALOG), known, "the catalog");
+    assert_eq!(catalog_ids(), known, "the catalog");
     assert_eq!(message_ids(RUPTIMED), known, "the manual page");
 }
 
@@ -203,6 +212,19 @@ fn the_packages_have_the_programs_version() {
         Some(version),
         "packaging/rpm/ruptime-rs.spec"
     );
+    // What the README installs is this version, whatever else was built in the same place.
+    let readme = include_str!("../README.md");
+    let (_, revision) = changelog.split_once('(').expect("a version");
+    let (revision, _) = revision.split_once(')').expect("a version");
+    let release = spec.lines().find_map(|line| line.strip_prefix("Release:"));
+    let release = release.and_then(|line| line.trim().strip_suffix("%{?dist}"));
+    let release = release.expect("a release of a distribution");
+    for file in [
+        format!("/ruptime*-rs_{revision}_*.deb\n"),
+        format!("/ruptime*-rs-{version}-{release}.*$(uname -m).rpm\n"),
+    ] {
+        assert!(readme.contains(&file), "README.md: not {file}");
+    }
 }
 
 /// Without mandoc there is nothing to ask; CI installs it.

@@ -1,4 +1,4 @@
-"""The packages of each release, built as `make deb` and `make rpm` build them, but in a root.
+"""The packages of each release, built by `make deb` and `make rpm`, but in a root.
 
 In: the tarballs in dist/ and the roots (tests/system/roots.py). Out: a directory per release with the
 packages, packages of a higher version, and what lintian and rpmlint say; kept in the cache for as
@@ -52,6 +52,17 @@ fi
 """
 
 
+# In a folder above the sources, and in the environment, as a builder may have them.
+SETTINGS = """\
+[source.crates-io]
+replace-with = "elsewhere"
+[source.elsewhere]
+directory = "/nowhere"
+[build]
+target-dir = "/build/elsewhere"
+"""
+
+
 def version():
     return next(DIST.glob("ruptime-*-vendor.tar.gz")).name.split("-")[1]
 
@@ -87,8 +98,8 @@ def programs(release):
     """Where the programs in them are kept, which are more often the same."""
     return kept("programs", release, [
         *(file for file in (REPOSITORY / "src").rglob("*") if file.is_file()),
-        REPOSITORY / "Cargo.toml", REPOSITORY / "Makefile", REPOSITORY / "packaging/debian/rules",
-        REPOSITORY / "packaging/rpm/ruptime-rs.spec", DIST / f"ruptime-{version()}-vendor.tar.gz"])
+        REPOSITORY / "Cargo.toml", REPOSITORY / "Makefile", REPOSITORY / "packaging/cargo-config.toml",
+        REPOSITORY / "packaging/debian/rules", REPOSITORY / "packaging/rpm/ruptime-rs.spec", DIST / f"ruptime-{version()}-vendor.tar.gz"])
 
 
 def ready(releases):
@@ -136,6 +147,8 @@ class Builder:
             shutil.copytree(programs(self.release), self.build / "compiled")
         if self.release == "bookworm":
             mount("--bind", "-o", "ro", rust(), str(self.root / "opt/rust"))
+        (self.build / ".cargo").mkdir()
+        (self.build / ".cargo/config.toml").write_text(SETTINGS)
         (self.build / "bin/cargo").write_text(CARGO)
         (self.build / "bin/cargo").chmod(0o755)
 
@@ -152,7 +165,8 @@ class Builder:
                 ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
                  'mount -t proc proc "$0/proc"; exec chroot "$0" "$@"', str(self.root),
                  "env", "-i", f"PATH=/build/bin:/opt/rust/bin:{PATH}", "HOME=/root", "LANG=C.UTF-8",
-                 f"TZ={timezone}", "DEB_BUILD_OPTIONS=nocheck", "sh", "-ec", f"umask {mask}; {command}"],
+                 f"TZ={timezone}", "CARGO_TARGET_DIR=/build/elsewhere", "DEB_BUILD_OPTIONS=nocheck",
+                 "sh", "-ec", f"umask {mask}; {command}"],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=TIMEOUT)
         if done.returncode != 0:
             raise SystemExit(f"{self.release}: the build failed:\n"
@@ -168,33 +182,46 @@ class Builder:
         (where / "dist").mkdir()
         for tarball in DIST.glob(f"ruptime-{version()}*.tar.gz"):
             shutil.copy(tarball, where / "dist")
+        # What may lie about in there, and is no part of it.
+        for junk in (".env", "tests/bench/target/debug/load", "tests/fuzz/corpus/host/1"):
+            (where / junk).parent.mkdir(parents=True, exist_ok=True)
+            (where / junk).touch()
         return f"/build/{folder}/ruptime-{version()}"
 
+    def make(self, command, folder, programs, **options):
+        """Makes packages in a source as a user unpacks it; says where. The tarball of the crates is there
+        already: nothing could be fetched."""
+        where = self.unpacked(folder, programs)
+        source = f"dist/ruptime-{version()}.tar.gz"
+        crates = f"dist/ruptime-{version()}-vendor.tar.gz"
+        self.run(f"cd {where}; packaging/dist --id >{crates}.id; make {command}", **options)
+        made = self.build / where.removeprefix("/build/") / source
+        self.differences([(DIST.parent / source, made)])
+        return where
+
     def debs(self):
-        first = self.unpacked("first", "deb")
-        self.run(f"cd {first}; packaging/build-deb")
-        second = self.unpacked("second", "deb")
-        self.run(f"cd {second}; packaging/build-deb", timezone="Asia/Tokyo", mask="077")
+        first = self.make("deb", "first", "deb")
+        self.make("deb", "second", "deb", timezone="Asia/Tokyo", mask="077")
         self.collect("first", "second", "*.deb", "*.dsc", "*.tar.*")
         self.run(f"cd {first}/dist; for deb in ruptime-rs_*.deb ruptimed-rs_*.deb; do"
                  "  dpkg-deb --raw-extract $deb higher; sed -i 's/^Version: .*/&+1/' higher/DEBIAN/control;"
                  "  dpkg-deb --root-owner-group --build higher ../$deb; mv ../$deb /build/out/higher_$deb;"
                  "  rm -r higher; done")
-        what = "*.changes" if self.release == "bookworm" else "ruptime*_*.deb"
-        self.run(f"cd {first}/dist; lintian --allow-root --fail-on none --display-info --pedantic {what}"
-                 " | grep -v ^N: >/build/out/lintian || :")
+        self.run(f"cd {first}/dist; lintian --allow-root --fail-on none --display-info --pedantic *.changes"
+                 " >/build/out/lintian")
 
     def rpms(self):
         # In a folder of the same name, which a source RPM records.
         for folder, options in (("third", {}), ("fourth", {"timezone": "Asia/Tokyo", "mask": "077"})):
-            self.run(f"cd {self.unpacked('rpm', 'rpm')}; packaging/build-rpm --without check", **options)
+            self.make("rpm FLAGS='--without check'", "rpm", "rpm", **options)
             (self.build / "rpm").rename(self.build / folder)
         self.collect("third", "fourth", "*.rpm")
-        higher = self.unpacked("rpm", "rpm")
-        self.run(f"cd {higher}; packaging/build-rpm --without check --define 'dist .1';"
-                 "  rm dist/*.src.rpm; for rpm in dist/*.rpm; do mv $rpm /build/out/higher_${rpm#dist/}; done")
-        self.run("cd /build/out; rpmlint -c /build/rpm/ruptime-*/packaging/rpm/rpmlint.toml"
-                 " ruptime*.rpm /build/rpm/ruptime-*/packaging/rpm/*.spec >rpmlint 2>&1 || :")
+        for prefix, define in (("higher", "dist .1"), ("merged", "_sbindir /usr/bin")):
+            made = self.make(f"""rpm FLAGS="--without check --define '{define}'" """, prefix, "rpm")
+            self.run(f"cd {made}; rm dist/*.src.rpm;"
+                     f" for rpm in dist/*.rpm; do mv $rpm /build/out/{prefix}_${{rpm#dist/}}; done")
+        self.run("cd /build/third/ruptime-*; rpmlint -c packaging/rpm/rpmlint.toml"
+                 " /build/out/ruptime*.rpm packaging/rpm/*.spec >/build/out/rpmlint 2>&1 || :")
         self.differences([(self.build / "compiled/deb" / name, self.build / "compiled/rpm" / name)
                           for name in ("ruptime", "ruptimed")])
 

@@ -21,6 +21,9 @@ LAYERS = pathlib.Path("/run/layers")
 SOCKETS = ("ruptime.socket", "ruptime-udp.socket", "ruptime-inetd.socket")
 UNITS = (*SOCKETS, "ruptime.service", "ruptime-udp.service", "ruptime-metrics.timer")
 
+METRICS = "ruptime-metrics.service"
+COLLECTED = "/var/lib/prometheus/node-exporter"
+
 # What a package manager and a running system write by themselves, whatever is installed.
 VOLATILE = (
     "packages", "var/log", "var/cache", "var/lib/apt", "var/lib/dpkg/status", "var/lib/dpkg/status-old",
@@ -84,7 +87,8 @@ class PackageTest(SystemTest):
     def upgrade_under_load(self, upgrade):
         """Upgrades while clients ask without a pause: none may notice."""
         machine = self.machine
-        loads = [self.load(target, count=1_000_000, at_once=4, until_eof=True) for target in (TCP, UNIX)]
+        loads = [self.load(target, count=1_000_000_000, seconds=600, at_once=4, until_eof=True)
+                 for target in (TCP, UNIX)]
         machine.wait_until(lambda: machine.show("ruptime.service", "ActiveState") == "active", "the daemon runs")
         since = machine.show("ruptime.socket", "ActiveEnterTimestampMonotonic")
         before = machine.show("ruptime.service", "MainPID")
@@ -101,6 +105,26 @@ class PackageTest(SystemTest):
         self.assert_nothing_failed()
         for pid in self.runs():
             self.assertNotIn("(deleted)", machine.run("readlink", f"/proc/{pid}/exe").stdout)
+
+    def collected(self):
+        """A folder for metrics, as node_exporter's package makes it, and a host to ask for them."""
+        self.machine.run("install", "-d", COLLECTED, "/etc/ruptime")
+        (self.machine.root / "etc/ruptime/hosts").write_text("127.0.0.1\n")
+        self.addCleanup(self.machine.run, "rm", "-r", "/var/lib/prometheus", "/etc/ruptime")
+
+    def metrics_until(self, removed):
+        """A round of metrics, and in the middle of another the removal: nothing is left of either."""
+        self.machine.systemctl("start", METRICS)
+        self.assertEqual(os.listdir(self.machine.path(COLLECTED)), ["ruptime.prom"])
+        self.machine.exec_start(METRICS, "/bin/sleep 1000")
+        self.machine.systemctl("start", "--no-block", METRICS)
+        self.machine.wait_until(lambda: self.machine.show(METRICS, "SubState") == "start"
+                                and "sleep" in self.machine.run("ps", "-eo", "comm").stdout, "a round runs")
+        removed()
+        self.assertEqual(os.listdir(self.machine.path(COLLECTED)), [])
+        self.machine.run("rm", "-r", f"/etc/systemd/system/{METRICS}.d")
+        self.machine.systemctl("daemon-reload")
+        self.assertEqual(self.machine.show(METRICS, "ActiveState"), "inactive")
 
     def files(self):
         """Everything on the machine's disk but what is volatile: path -> what it is."""

@@ -1,5 +1,6 @@
 """The Debian packages on a running system, from the installation to the purge."""
 
+import re
 import tempfile
 
 import build
@@ -17,7 +18,7 @@ class Deb(PackageTest):
         self.addCleanup(self.dpkg, "--purge", *BOTH, check=False)
 
     def dpkg(self, *args, **kwargs):
-        return self.machine.run("dpkg", *args, **kwargs)
+        return self.machine.run("dpkg", *args, timeout=300, **kwargs)
 
     def file(self, package, prefix=""):
         found = next((self.machine.root / "packages").glob(f"{prefix}{package}_*.deb"))
@@ -25,7 +26,7 @@ class Deb(PackageTest):
 
     def apt(self, command, *args, **kwargs):
         return self.machine.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y",
-                                "--no-install-recommends", command, *args, **kwargs)
+                                "--no-install-recommends", command, *args, timeout=300, **kwargs)
 
     def install(self, *packages, prefix=""):
         done = self.apt("install", *(self.file(package, prefix) for package in packages or BOTH))
@@ -58,6 +59,16 @@ class Deb(PackageTest):
         self.install(prefix="higher_")
         self.assert_all_is_off()
 
+    def test_an_administrators_preset_goes_before_ours(self):
+        self.install()
+        preset = self.machine.root / "etc/systemd/system-preset/80-fleet.preset"
+        preset.parent.mkdir(exist_ok=True)
+        self.addCleanup(preset.unlink)
+        for word, state in (("enable", "enabled"), ("disable", "disabled")):
+            preset.write_text(f"{word} ruptime.socket\n")
+            self.machine.systemctl("preset", "-q", "ruptime.socket")
+            self.assertEqual(self.state("ruptime.socket"), (state, "inactive"))
+
     def test_each_package_alone(self):
         self.install("ruptime-rs")
         self.assertEqual(self.state("ruptime-metrics.timer"), ("disabled", "inactive"))
@@ -68,6 +79,17 @@ class Deb(PackageTest):
         self.assert_all_is_off(set(UNITS) - {"ruptime-metrics.timer"})
         self.dpkg("--purge", "ruptimed-rs")
         self.assert_files(self.before)
+
+    def test_metrics_end_with_the_client(self):
+        for how in ("--remove", "--purge"):
+            with self.subTest(how):
+                self.collected()
+                before = self.files()
+                self.install()
+                self.metrics_until(lambda how=how: self.dpkg(how, "ruptime-rs"))
+                self.dpkg("--purge", *BOTH)
+                self.assert_files(before)
+                self.doCleanups()
 
     def test_what_is_enabled_is_enabled_again_after_a_removal(self):
         """As of every package of Debian's: only a purge forgets."""
@@ -116,6 +138,11 @@ class Deb(PackageTest):
 
     def test_records_are_explained(self):
         self.install()
+        catalog = (build.REPOSITORY / "packaging/systemd/ruptime.catalog").read_text()
+        ids = re.findall(r"^-- ([0-9a-f]{32})$", catalog, re.MULTILINE)
+        known = self.machine.run("journalctl", "--list-catalog").stdout
+        self.assertEqual([each for each in ids if f"\n{each} ruptime:" not in f"\n{known}"], [])
+        self.addCleanup(self.machine.run, "rm", "-rf", "/etc/systemd/system/ruptime.service.d")
         self.machine.exec_start("ruptime.service", "/usr/sbin/ruptimed -- /no/such/command")
         self.started()
         self.assertIn("error: /no/such/command", self.machine.run("ruptime", TCP, check=False).stderr)
@@ -123,7 +150,6 @@ class Deb(PackageTest):
         told = self.machine.run("journalctl", "-x", "-u", "ruptime.service", "--no-pager").stdout
         self.assertIn("The command that answers cannot be started", told)
         self.assertIn("/no/such/command could not be started", told)
-        self.machine.run("rm", "-r", "/etc/systemd/system/ruptime.service.d")
 
     def test_the_packages_own_test(self):
         self.install()

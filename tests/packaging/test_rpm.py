@@ -48,7 +48,7 @@ class Rpm(PackageTest):
 
     @classmethod
     def rpm(cls, *args, **kwargs):
-        return cls.machine.run("rpm", "--dbpath", "/var/lib/rpm", *args, **kwargs)
+        return cls.machine.run("rpm", "--dbpath", "/var/lib/rpm", *args, timeout=300, **kwargs)
 
     def setUp(self):
         super().setUp()
@@ -81,6 +81,20 @@ class Rpm(PackageTest):
         self.assertEqual(self.runs(), [])
         self.ask(TCP, UNIX, f"udp:{TCP}")
 
+    def test_metrics_end_with_the_client(self):
+        self.collected()
+        before = self.files()
+        self.install("-i")
+        self.metrics_until(lambda: self.rpm("-e", *BOTH))
+        self.assert_files(before)
+
+    def test_where_sbin_is_bin(self):
+        """As in Fedora 42 and newer."""
+        self.install("-i", "merged_")
+        self.assertIn("\n/usr/bin/ruptimed\n", self.rpm("-ql", "ruptimed-rs").stdout)
+        self.started()
+        self.ask()
+
     def test_another_ruptime_is_not_overwritten(self):
         rwho = "/root/RPMS/noarch/rwho-1-1.noarch.rpm"
         self.rpm("-i", rwho)
@@ -93,4 +107,5 @@ class Rpm(PackageTest):
     def test_the_licences_are_there(self):
         out = self.rpm("-qp", "--licensefiles", *self.rpms()).stdout
         self.assertEqual(out.count("LICENSE.dependencies"), 2, out)
+        self.assertEqual(out.count("NOTICES.dependencies"), 2, out)
         self.assertEqual(out.count("LICENSE-MIT"), 2, out)

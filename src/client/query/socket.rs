@@ -101,6 +101,31 @@ impl Socket {
         }
     }
 
+    /// Calls `read` when there is a datagram or an error to take, until it is not EAGAIN. An ICMP
+    /// error alone makes no socket readable: epoll(7) tells it as EPOLLERR, and only whoever waits
+    /// for that hears of it before the next send.
+    pub(super) async fn receive<T>(
+        &self,
+        mut read: impl FnMut(RawFd) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let either = Interest::READABLE | Interest::ERROR;
+        loop {
+            // try_io takes one interest at a time; EAGAIN clears it until the next event.
+            let interest = match self.registered.ready(either).await {
+                Ok(ready) if ready.is_error() => Interest::ERROR,
+                Ok(_) => Interest::READABLE,
+                Err(error) => return Err(errno_of(&error)),
+            };
+            let result = self.registered.try_io(interest, || {
+                read(self.registered.as_raw_fd()).map_err(io::Error::from)
+            });
+            match result.map_err(|error| errno_of(&error)) {
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                result => return result,
+            }
+        }
+    }
+
     /// Sends one datagram of one byte, as send(2), without waiting. Its content means nothing;
     /// NUL is what the textbook's client sends (APUE 16.6).
     pub(super) fn ask(&self) -> Result<(), Errno> {

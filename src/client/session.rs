@@ -16,7 +16,7 @@ use super::answer::Answer;
 use super::descriptors::{self, Budget};
 use super::failure::io_words;
 use super::fleet::{self, Sink};
-use super::options::Options;
+use super::options::{Options, Output};
 use super::progress::{self, Progress};
 use super::query::{self, Asker};
 use super::render::{self, Format, Renderer};
@@ -158,7 +158,7 @@ fn asking(options: &Options, many: bool) -> query::Settings {
         },
         udp: options.udp,
         port: options.port.clone(),
-        keep: if many {
+        keep: if many && options.output != Some(Output::Text) {
             query::KEEP_OF_MANY
         } else {
             query::KEEP_OF_ONE

@@ -32,7 +32,9 @@ use super::resolve::{self, Family, Resolver};
 use super::services;
 use super::target::{Host, Place, Port, Target};
 
-/// How much of a reply is kept where more than one host is asked, bytes.
+/// How much of a reply is kept where more than one host is asked, bytes; but all of it where it is
+/// printed as it came. Text is printed in the order given, so a slow host holds all that the later
+/// ones have said: up to 64 KiB each is the price of not cutting.
 pub(super) const KEEP_OF_MANY: usize = 1024;
 /// How much is kept of a single host's reply: all that a reply may have.
 pub(super) const KEEP_OF_ONE: usize = reply::REPLY_MAX;
@@ -282,12 +284,15 @@ async fn within<T>(
 
 /// A reply → whether it is an answer.
 fn judge(reply: Reply) -> Outcome {
-    let (raw, whole) = (reply.kept, !reply.too_long);
+    let whole = !reply.too_long;
+    // Not from what is kept: the verdict does not hang on how many hosts are asked.
+    let report = report::parse(&reply.line);
+    let raw = reply.into_kept();
     if !whole {
         let reason = format!("the answer is longer than {} KiB", reply::REPLY_MAX / 1024);
         return Outcome::Error { reason, raw, whole };
     }
-    match report::parse(&raw) {
+    match report {
         Ok(report) => Outcome::Up { report, raw },
         Err(reason) => Outcome::Error {
             reason: reason.to_string(),

@@ -75,7 +75,10 @@ fn run(options: &Options) -> u8 {
         complain(format_args!("{line}"));
     }
     if hosts.targets.is_empty() && !options.discover {
-        return FAILED;
+        // Only bad lines, told above: nobody's rows, in a form that a reader can parse.
+        let settings = render_settings(options, false);
+        let nobody = render::Renderer::new(settings, io::stdout(), io::stderr()).finish();
+        return status(nobody.map(|()| false), false);
     }
     let told_bad_lines = !hosts.complaints.is_empty();
     let session = match Session::new(options, hosts.targets) {
@@ -90,6 +93,11 @@ fn run(options: &Options) -> u8 {
         Some(interval) => session.watch(settings, interval),
         None => session.once(settings),
     };
+    status(asked, told_bad_lines)
+}
+
+/// Ok: whether all hosts answered; an error is one of standard output.
+fn status(asked: io::Result<bool>, told_bad_lines: bool) -> u8 {
     match asked {
         Ok(true) if !told_bad_lines => 0,
         Ok(_) => FAILED,

@@ -111,6 +111,29 @@ fn a_low_descriptor_limit_is_lived_with() {
 }
 
 #[test]
+fn too_few_descriptors_are_told_and_no_hosts_fault() {
+    let up = up_everywhere();
+    let host = format!("127.0.0.1:{}", up.port());
+    let reason = "too many open files (see ulimit -n, or use fewer --jobs)";
+    // None for the runtime, none for a socket, one.
+    for limit in 5..=11 {
+        for scheme in ["", "udp:"] {
+            let script = format!("ulimit -n {limit}; exec \"$@\"");
+            let host = format!("{scheme}{host}");
+            let arguments = ["--timeout", "50", &host];
+            let ran = fake::run(&mut wrapped(&["sh", "-c", &script, "sh"], &arguments), b"");
+            let told = ran.err.lines().count() == 1 && ran.err.trim_end().ends_with(reason);
+            let answered = ran.status == 0 || ran.err.ends_with("refused\n");
+            assert!(
+                limit > 9 && answered || ran.status == 1 && told,
+                "{limit} {ran:?}"
+            );
+            assert!(ran.took < Duration::from_secs(25), "{limit} {ran:?}");
+        }
+    }
+}
+
+#[test]
 fn thousands_of_hosts_are_all_told_in_little_memory() {
     let up = up_everywhere();
     // Accepts and says nothing, because nobody accepts: the kernel does.

@@ -208,6 +208,15 @@ fn a_machine_that_comes_back_is_waited_for() {
 }
 
 #[test]
+fn a_look_up_without_a_thread_is_told() {
+    let mut command = fake::client(&["localhost"]);
+    // No machine has an exbibyte for a stack.
+    command.env("RUST_MIN_STACK", (1_u64 << 60).to_string());
+    fake::run(&mut command, b"")
+        .assert_down("ruptime: localhost: no thread to look the name up with");
+}
+
+#[test]
 fn waiting_ends_with_the_patience() {
     let (_closed, address) = closed_port("127.0.0.1");
     let ran = ruptime(&["--wait", "1", &address.to_string()]);

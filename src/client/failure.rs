@@ -95,7 +95,7 @@ impl Failure {
 }
 
 /// An errno in words.
-fn words(errno: Errno) -> String {
+pub(super) fn words(errno: Errno) -> String {
     let text = match errno {
         Errno::ECONNREFUSED => "connection refused",
         Errno::ECONNRESET => "connection reset",

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::answer::Answer;
 use super::descriptors::{self, Budget};
-use super::failure::io_words;
+use super::failure::{io_words, words};
 use super::fleet::{self, Sink};
 use super::options::{Options, Output};
 use super::progress::{self, Progress};
@@ -48,6 +48,7 @@ impl Session {
                 Budget::new(descriptors::raise_limit(), options.jobs, names)
             }
         };
+        descriptors::suffice().map_err(|errno| format!("cannot start: {}", words(errno)))?;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()

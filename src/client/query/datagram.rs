@@ -148,9 +148,11 @@ async fn start<'a>(
             spare = flying.remove(0)._spare;
         }
     }
-    let fd = asker.open(family_of(&address), SockType::Datagram).await?;
+    let fd = asker
+        .open(family_of(&address), SockType::Datagram, trace)
+        .await?;
     trace.begin(address);
-    socket::start(&fd, &SockaddrStorage::from(address)).map_err(Failure::Os)?;
+    socket::start(&fd.fd, &SockaddrStorage::from(address)).map_err(Failure::Os)?;
     let socket = Socket::watch(fd).map_err(Failure::Os)?;
     Inquiry::new(asker, socket, Some(address), spare).map_err(Failure::Os)
 }

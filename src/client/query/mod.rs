@@ -14,8 +14,8 @@ mod unix;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout_at};
 
 pub(super) use self::discover::discover;
 use self::reply::Reply;
+use self::socket::Counted;
 use super::answer::{Answer, Outcome};
 use super::escape;
 use super::failure::{Failure, Stage};
@@ -64,6 +65,8 @@ pub(super) struct Asker {
     resolver: Resolver,
     buffer: RefCell<Box<[u8]>>,
     spare: Cell<usize>,
+    /// One reference more for each socket that is open.
+    open: Rc<()>,
     stream_port: OnceCell<Option<u16>>,
     datagram_port: OnceCell<Option<u16>>,
 }
@@ -84,6 +87,8 @@ struct Trace {
     begun: Cell<Option<Instant>>,
     looked_up: Cell<bool>,
     some_bytes: Cell<bool>,
+    /// What this machine is short of, while a socket waits for it.
+    short: Cell<Option<Errno>>,
 }
 
 impl Trace {
@@ -94,6 +99,7 @@ impl Trace {
             begun: Cell::new(None),
             looked_up: Cell::new(false),
             some_bytes: Cell::new(false),
+            short: Cell::new(None),
         }
     }
     /// When the time is over for a host that begins now.
@@ -130,6 +136,7 @@ impl Asker {
             // One byte more than a reply may have, so that one receive can tell.
             buffer: RefCell::new(vec![0; reply::REPLY_MAX + 1].into_boxed_slice()),
             spare: Cell::new(spare),
+            open: Rc::default(),
             stream_port: OnceCell::new(),
             datagram_port: OnceCell::new(),
         }
@@ -228,12 +235,28 @@ impl Asker {
     }
 
     /// A new socket. Where the process or the machine has no descriptor left (look-ups open some
-    /// that nobody counts), it waits until there is one: the host's deadline bounds that.
-    async fn open(&self, family: AddressFamily, kind: SockType) -> Result<OwnedFd, Failure> {
+    /// that nobody counts), it waits until there is one: the host's deadline bounds that, and what
+    /// was missing is told then. Where nothing of ours is open, nothing will be given back.
+    async fn open(
+        &self,
+        family: AddressFamily,
+        kind: SockType,
+        trace: &Trace,
+    ) -> Result<Counted, Failure> {
         loop {
+            let alone = Rc::strong_count(&self.open) == 1 && !self.resolver.is_busy();
             match socket::open(family, kind) {
-                Err(Errno::EMFILE | Errno::ENFILE) => sleep(DESCRIPTOR_PAUSE).await,
-                result => return result.map_err(Failure::Os),
+                Err(Errno::EMFILE) if alone => return Err(Failure::Os(Errno::EMFILE)),
+                Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => {
+                    trace.short.set(Some(errno));
+                    sleep(DESCRIPTOR_PAUSE).await;
+                }
+                result => {
+                    trace.short.set(None);
+                    let count = Rc::clone(&self.open);
+                    let counted = result.map(|fd| Counted { fd, count });
+                    return counted.map_err(Failure::Os);
+                }
             }
         }
     }
@@ -271,14 +294,19 @@ async fn within<T>(
 ) -> Result<T, Failure> {
     match timeout_at(deadline, work).await {
         Ok(result) => result,
-        Err(_) => Err(Failure::TimedOut {
-            stage: match (trace.begun.get(), trace.looked_up.get()) {
-                (None, false) => Stage::LookUp,
-                _ if trace.some_bytes.get() => Stage::End,
-                _ => Stage::Answer,
-            },
-            after: trace.limit,
-        }),
+        Err(_) => Err(trace
+            .short
+            .get()
+            .map(Failure::Os)
+            .unwrap_or(Failure::TimedOut {
+                // Not the host's fault where this machine was short of something.
+                stage: match (trace.begun.get(), trace.looked_up.get()) {
+                    (None, false) => Stage::LookUp,
+                    _ if trace.some_bytes.get() => Stage::End,
+                    _ => Stage::Answer,
+                },
+                after: trace.limit,
+            })),
     }
 }
 

@@ -7,6 +7,8 @@ use clap::error::{ContextValue, ErrorKind};
 
 /// Prints `--help` and `--version` as asked, and anything else as one line that names the word
 /// that is wrong. Gives exit status 0 for the former, 2 for the latter.
+// The client has a suffix and a status of its own.
+#[cfg_attr(not(feature = "daemon"), allow(dead_code))]
 pub(crate) fn report(program: &str, error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {

@@ -48,12 +48,19 @@ pub(super) fn raise_limit() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// Whether there are descriptors for the runtime itself, which panics where its signals find none.
+/// Whether there are descriptors for the runtime itself, which panics where its signals find none;
+/// a limit that is too low for it is raised.
 pub(super) fn suffice() -> Result<(), Errno> {
-    // Freed at once; a duplicate of standard input costs nothing and is always there (std opens
-    // what is closed).
-    let taken: Result<Vec<_>, _> = (0..RUNTIME).map(|_| dup(io::stdin())).collect();
-    taken.map(drop)
+    // Freed at once; standard input is always there (std opens what is closed).
+    let take = || (0..RUNTIME).map(|_| dup(io::stdin())).collect();
+    let taken: Result<Vec<_>, _> = take();
+    match taken {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            raise_limit();
+            take().map(drop)
+        }
+    }
 }
 
 impl Budget {

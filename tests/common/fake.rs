@@ -177,9 +177,15 @@ impl Stop {
         self.poll(fd, PollFlags::POLLIN)
     }
     /// The same, for so many seconds at most.
-    pub(crate) fn readable_within(&self, fd: BorrowedFd<'_>, seconds: u16) -> bool {
-        let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-        matches!(poll(&mut fds, PollTimeout::from(seconds * 1000)), Ok(1..))
+    pub(crate) fn readable_within(&self, fd: BorrowedFd<'_>, seconds: u64) -> bool {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let mut there = false;
+        // In short turns: a machine that is stopped and goes on interrupts poll(2).
+        while !there && Instant::now() < end {
+            let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+            there = matches!(poll(&mut fds, PollTimeout::from(TICK)), Ok(1..));
+        }
+        there
     }
     fn poll(&self, fd: BorrowedFd<'_>, events: PollFlags) -> bool {
         while !self.is_set() {

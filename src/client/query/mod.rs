@@ -120,6 +120,19 @@ impl Trace {
     fn settle(&self, address: SocketAddr) {
         self.address.set(Some(address));
     }
+    /// The time is over. Not the host's fault where this machine was short of something.
+    fn timed_out(&self) -> Failure {
+        if let Some(errno) = self.short.get() {
+            return Failure::Os(errno);
+        }
+        let stage = match (self.begun.get(), self.looked_up.get()) {
+            (None, false) => Stage::LookUp,
+            _ if self.some_bytes.get() => Stage::End,
+            _ => Stage::Answer,
+        };
+        let after = self.limit;
+        Failure::TimedOut { stage, after }
+    }
     /// Something of an answer came.
     fn bytes(&self) {
         self.some_bytes.set(true);
@@ -294,19 +307,7 @@ async fn within<T>(
 ) -> Result<T, Failure> {
     match timeout_at(deadline, work).await {
         Ok(result) => result,
-        Err(_) => Err(trace
-            .short
-            .get()
-            .map(Failure::Os)
-            .unwrap_or(Failure::TimedOut {
-                // Not the host's fault where this machine was short of something.
-                stage: match (trace.begun.get(), trace.looked_up.get()) {
-                    (None, false) => Stage::LookUp,
-                    _ if trace.some_bytes.get() => Stage::End,
-                    _ => Stage::Answer,
-                },
-                after: trace.limit,
-            })),
+        Err(_) => Err(trace.timed_out()),
     }
 }
 

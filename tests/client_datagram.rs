@@ -4,6 +4,7 @@
 mod fake;
 
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use fake::{Fake, LINE, at, has_ipv6, refusing_port, ruptime};
@@ -19,7 +20,8 @@ fn one_byte_there_and_one_datagram_back() {
     });
     ruptime(&[udp(&server)]).assert_up(LINE);
     ruptime(&["--udp", &server.host()]).assert_up(LINE);
-    assert_eq!(server.asked(), 2);
+    // More where an answer was late.
+    assert!(server.asked() >= 2, "{}", server.asked());
     if has_ipv6() {
         let server = Fake::datagram("::1", |_, socket, from| {
             socket.send_to(LINE.as_bytes(), from).unwrap();
@@ -48,7 +50,7 @@ fn lost_questions_are_asked_again() {
     for _ in 0..3 {
         ruptime(&["--timeout", "20", &udp(&server)]).assert_up(LINE);
     }
-    assert_eq!(server.asked(), 9);
+    assert!(server.asked() >= 9, "{}", server.asked());
 }
 
 #[test]
@@ -66,6 +68,33 @@ fn a_refused_port_is_told_at_once() {
     let socket = refusing_port("127.0.0.1");
     let host = format!("udp:{}", socket.local_addr().unwrap());
     let ran = ruptime(&["--timeout", "50", &host]);
+    ran.assert_down(&format!("ruptime: {host}: connection refused"));
+    assert!(ran.took < Duration::from_secs(25), "{ran:?}");
+}
+
+#[test]
+fn a_refusal_needs_no_second_question() {
+    let socket = refusing_port("127.0.0.1");
+    let host = format!("udp:{}", socket.local_addr().unwrap());
+    // The second question would be asked after 20 ms, the refusal is there within microseconds;
+    // only a machine that stands still for all of the time may be late, and not every time.
+    let told = format!("ruptime: {host}: connection refused\n");
+    let at_once = (0..20).any(|_| ruptime(&["--timeout", "0.015", &host]).err == told);
+    assert!(at_once, "no refusal before the second question");
+}
+
+#[test]
+fn a_port_that_closes_while_it_is_asked_is_told() {
+    // Deaf at the first question, gone at the second.
+    let socket = UdpSocket::bind(at("127.0.0.1", 0)).unwrap();
+    let host = format!("udp:{}", socket.local_addr().unwrap());
+    let client = std::thread::spawn({
+        let host = host.clone();
+        move || ruptime(&["--timeout", "50", &host])
+    });
+    assert!(fake::Stop::default().readable_within(socket.as_fd(), 25));
+    drop(socket);
+    let ran = client.join().unwrap();
     ran.assert_down(&format!("ruptime: {host}: connection refused"));
     assert!(ran.took < Duration::from_secs(25), "{ran:?}");
 }

@@ -84,6 +84,31 @@ fn one_family_can_be_asked_alone() {
 }
 
 #[test]
+fn a_network_without_a_broadcast_address_is_asked() {
+    let Some(mut words) = unshare("mnpf") else {
+        return;
+    };
+    // A machine hears its own broadcast.
+    let script = format!(
+        "ip link set lo up
+        ip link add d0 type veth peer name d1
+        ip link set d1 up
+        ip address add 192.0.2.1/24 dev d0
+        ip link set d0 up
+        ({}) &
+        '{client}' --udp --wait 30 192.0.2.1 >/dev/null
+        '{client}' --discover -4 --timeout 3",
+        server(),
+        client = env!("CARGO_BIN_EXE_ruptime")
+    );
+    words.extend(["sh".to_owned(), "-ec".to_owned(), script]);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).stdin(Stdio::null());
+    let ran = fake::run(&mut command, b"");
+    assert_eq!(up(&ran), ["192.0.2.1"], "{ran:?}");
+}
+
+#[test]
 fn nobody_is_an_answer_too() {
     let Some(ran) = on_the_lan("--discover --timeout 0.5 --port 9") else {
         return;

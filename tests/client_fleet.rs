@@ -6,8 +6,9 @@ mod fake;
 mod pipe;
 
 use nix::sys::resource::{UsageWho, getrusage};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::time::Duration;
 
 use fake::{Fake, Folder, Full, LINE, Ran, at, closed_port, refusing_port, ruptime, wrapped};
@@ -34,30 +35,29 @@ fn rows(ran: &Ran) -> Vec<(String, String)> {
 fn every_host_has_its_row_in_the_order_given() {
     let up = up_everywhere();
     let (_closed, closed) = closed_port("127.0.0.1");
-    let refusing = refusing_port("127.0.0.1")
-        .local_addr()
-        .map(|a| a.to_string())
-        .unwrap();
+    let refusing = refusing_port("127.0.0.1");
     let full = Full::new("127.0.0.1", 0);
     let hosts = [
         full.address.to_string(),
         format!("127.0.0.3:{}", up.port()),
         closed.to_string(),
         format!("127.0.0.2:{}", up.port()),
-        format!("udp:{refusing}"),
+        format!("udp:{}", refusing.local_addr().unwrap()),
     ];
-    let arguments = ["--timeout".to_owned(), "0.5".to_owned()];
+    let arguments = ["--timeout".to_owned(), "3".to_owned()];
     let ran = ruptime(&[&arguments[..], &hosts[..]].concat());
     assert!(ran.status == 1 && ran.err.is_empty(), "{ran:?}");
     let rows = rows(&ran);
     let named: Vec<_> = rows.iter().map(|(host, _)| host.as_str()).collect();
     assert_eq!(named, hosts);
     let starts = [
-        "down  no answer within 0.5 s",
+        "down  no answer within 3 s",
         "up",
         "down  connection refused",
         "up",
+        "down  connection refused",
     ];
+    assert_eq!(rows.len(), starts.len());
     for ((host, rest), start) in rows.iter().zip(starts) {
         assert!(rest.starts_with(start), "{host}: {rest}");
     }
@@ -107,6 +107,29 @@ fn a_low_descriptor_limit_is_lived_with() {
         let ran = fake::run(&mut wrapped(&shell, &arguments), b"");
         assert!(ran.status == 0 && ran.err.is_empty(), "{ran:?}");
         assert_eq!(rows(&ran).len(), 464);
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_told_and_no_hosts_fault() {
+    let up = up_everywhere();
+    let host = format!("127.0.0.1:{}", up.port());
+    let reason = "too many open files (see ulimit -n, or use fewer --jobs)";
+    // None for the runtime, none for a socket, one.
+    for limit in 5..=11 {
+        for scheme in ["", "udp:"] {
+            let script = format!("ulimit -n {limit}; exec \"$@\"");
+            let host = format!("{scheme}{host}");
+            let arguments = ["--timeout", "50", &host];
+            let ran = fake::run(&mut wrapped(&["sh", "-c", &script, "sh"], &arguments), b"");
+            let told = ran.err.lines().count() == 1 && ran.err.trim_end().ends_with(reason);
+            let answered = ran.status == 0 || ran.err.ends_with("refused\n");
+            assert!(
+                limit > 9 && answered || ran.status == 1 && told,
+                "{limit} {ran:?}"
+            );
+            assert!(ran.took < Duration::from_secs(25), "{limit} {ran:?}");
+        }
     }
 }
 
@@ -207,20 +230,24 @@ fn jobs_bounds_the_hosts_at_once() {
 #[test]
 fn jsonl_comes_as_each_host_answers() {
     let up = up_everywhere();
-    let slow = Fake::stream("127.0.0.1", |peer, stop| {
-        stop.pause(Duration::from_millis(300));
+    // Answers when the other's line has been read, and not before.
+    let (go, told) = std::sync::mpsc::channel();
+    let slow = Fake::stream("127.0.0.1", move |peer, _| {
+        let _ = told.recv_timeout(Duration::from_secs(30));
         peer.write_all(LINE.as_bytes()).unwrap();
     });
     let fast = format!("127.0.0.1:{}", up.port());
-    let ran = ruptime(&["-o", "jsonl", &slow.host(), &fast]);
-    assert_eq!(ran.status, 0, "{ran:?}");
-    let text = ran.text();
-    let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), 2);
+    let mut command = fake::client(&["-o", "jsonl", "--timeout", "50", &slow.host(), &fast]);
+    let mut client = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    go.send(()).unwrap();
+    let second = lines.next().unwrap().unwrap();
     assert!(
-        lines[0].contains(&fast) && lines[1].contains(&slow.host()),
-        "{text}"
+        first.contains(&fast) && second.contains(&slow.host()),
+        "{first} {second}"
     );
+    assert!(client.wait().unwrap().success());
 }
 
 #[test]
@@ -245,7 +272,7 @@ fn hostile_hosts_spoil_nobody_elses_row() {
         Fake::stream("127.0.0.1", |_, _| {}),
     ];
     let good = format!("127.0.0.9:{}", up.port());
-    let mut arguments = vec!["--timeout".to_owned(), "1".to_owned(), good.clone()];
+    let mut arguments = vec!["--timeout".to_owned(), "3".to_owned(), good.clone()];
     arguments.extend(hostile.iter().map(Fake::host));
     let ran = ruptime(&arguments);
     assert!(ran.status == 1 && ran.err.is_empty(), "{ran:?}");
@@ -286,6 +313,51 @@ fn a_fleet_is_waited_for_host_by_host() {
     );
     // Ten hosts, two at a time, three seconds of pauses each: together, not one after another.
     assert!(ran.took >= Duration::from_secs(3), "{ran:?}");
+    assert!(ran.took < Duration::from_secs(12), "{ran:?}");
+}
+
+#[test]
+fn a_host_whose_turn_comes_late_is_asked_all_the_same() {
+    // Refuses the first question; one worker, and another host keeps it busy for all of the time.
+    let mut asked = 0;
+    let server = Fake::stream("127.0.0.1", move |peer, _| {
+        asked += 1;
+        match asked {
+            1 => fake::reset(peer),
+            _ => peer.write_all(LINE.as_bytes()).unwrap(),
+        }
+    });
+    let silent = Fake::stream("127.0.0.1", |peer, stop| stop.until_closed(peer));
+    let arguments = ["-j", "1", "--wait", "2", &server.host(), &silent.host()];
+    let ran = ruptime(&arguments);
+    let rows = rows(&ran);
+    assert!(rows[0].1.starts_with("up "), "{ran:?}");
+    assert_eq!(rows[1].1, "down  no answer within 2 s", "{ran:?}");
+}
+
+#[test]
+fn text_of_several_hosts_is_whole_and_raw_is_cut_between_characters() {
+    let long = "ü".repeat(20_000) + "\n";
+    let blank = "\n".repeat(2000) + LINE;
+    let serve = |text: String| {
+        Fake::stream("127.0.0.1", move |peer, _| {
+            peer.write_all(text.as_bytes()).unwrap()
+        })
+    };
+    let servers = [serve("a".to_owned() + &long), serve(blank)];
+    let hosts = servers.each_ref().map(Fake::host);
+    let ran = ruptime(&["-o", "text", &hosts[0], &hosts[1]]);
+    let blank = format!("{}: \n", hosts[1]).repeat(2000);
+    let expected = format!("{}: a{long}{blank}{}: {LINE}", hosts[0], hosts[1]);
+    assert!(ran.status == 0 && ran.text() == expected, "{}", ran.err);
+
+    let ran = ruptime(&["-o", "jsonl", &hosts[0], &hosts[1]]);
+    let text = ran.text();
+    // 1,024 bytes would end within a character.
+    let raw = format!("\"a{}\"", "ü".repeat(511));
+    assert!(text.contains(&raw) && !text.contains('\u{fffd}'), "{text}");
+    // The same verdict as where it is asked alone.
+    assert!(text.contains("\"uptime_seconds\":273900"), "{text}");
 }
 
 #[test]
@@ -297,10 +369,7 @@ fn a_reader_that_is_gone_ends_the_asking() {
     let arguments = ["-o", "jsonl", "-j", "1"].map(str::to_owned);
     let mut command = fake::client(&[&arguments[..], &hosts[..]].concat());
     let writer = pipe::without_a_reader();
-    let output = command.stdout(writer).output().unwrap();
-    assert!(
-        output.stderr.is_empty() && output.status.code() == Some(1),
-        "{output:?}"
-    );
+    let ran = fake::run_into(&mut command, writer);
+    assert!(ran.err.is_empty() && ran.status == 1, "{ran:?}");
     assert!(up.asked() < 50, "all were asked for a reader that was gone");
 }

@@ -70,10 +70,28 @@ fn a_bad_line_is_told_and_the_others_are_asked() {
     );
     assert!(!ran.err.contains('\u{1b}'), "{ran:?}");
 
-    // Nothing but bad lines is still no usage error.
+    // Nothing but bad lines is still no usage error, and what is printed can be parsed.
     let file = folder.file("bad", "a b\n");
-    let ran = ruptime(&["-f", text(&file)]);
-    assert_eq!((ran.status, ran.err.lines().count()), (1, 1), "{ran:?}");
+    for (format, out) in [("text", ""), ("table", ""), ("json", "[]\n"), ("jsonl", "")] {
+        let ran = ruptime(&["-o", format, "-f", text(&file)]);
+        assert_eq!((ran.status, ran.err.lines().count()), (1, 1), "{ran:?}");
+        assert_eq!(ran.text(), out, "{format}");
+    }
+    let ran = ruptime(&["-o", "openmetrics", "-f", text(&file)]);
+    assert!(
+        ran.status == 1 && ran.text().ends_with("\n# EOF\n"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_file_without_hosts_is_no_error_beside_hosts() {
+    let up = Fake::up("127.0.0.1");
+    let folder = Folder::new();
+    let comments = folder.file("comments", "# nobody\n\n");
+    ruptime(&["-f", text(&comments), &up.host()]).assert_up(LINE);
+    let mut twice = client(&["-f", text(&comments), "-f", "-", "-f", "-"]);
+    fake::run(&mut twice, up.host().as_bytes()).assert_up(LINE);
 }
 
 #[test]
@@ -115,7 +133,7 @@ fn no_host_at_all_is_a_usage_error() {
 
 #[test]
 fn bad_arguments_are_usage_errors_of_one_line() {
-    let table: [(&[&str], &str); 14] = [
+    let table: [(&[&str], &str); 22] = [
         (&["web1:0"], "web1:0: port 0: ports are 1 to 65535"),
         (&["web1:99999"], "web1:99999: port 99999"),
         (&["-p", "0", "web1"], "port 0"),
@@ -129,11 +147,44 @@ fn bad_arguments_are_usage_errors_of_one_line() {
         (&["--output", "xml", "web1"], "xml"),
         (&["--jobs", "none", "web1"], "--jobs"),
         (&["--unheard-of"], "--unheard-of"),
-        (&[""], "the host's name is empty"),
+        (&[""], "ruptime: '': the host's name is empty"),
+        (&["-w", "5", "web1"], "did you mean --watch=5?"),
+        (&["--watch", "0.5", "web1"], "did you mean --watch=0.5?"),
+        (
+            &["--timeout", "-1", "web1"],
+            "'-1' for '--timeout <SECONDS>'",
+        ),
+        (&["-j", "-1", "web1"], "'-1' for '--jobs <N>'"),
+        (&["-p", "-1", "web1"], "'-1' for '--port <PORT>'"),
+        (
+            &["-j", "99999999999999999999", "web1"],
+            "too large a number",
+        ),
+        (&["http://web1/"], "a URL is no HOST"),
+        (&["fe80::1"], "fe80::1%INTERFACE"),
     ];
     for (arguments, part) in table {
         assert_usage(&ruptime(arguments), part);
     }
+}
+
+#[test]
+fn attack_a_usage_error_shows_its_argument_escaped_and_whole() {
+    let ran = ruptime(&["--timeout", "1\n\n2\u{202e}\u{1b}[31m3"]);
+    assert_usage(
+        &ran,
+        "'1\\n\\n2\\u{202e}\\u{1b}[31m3' for '--timeout <SECONDS>': not a number",
+    );
+    let ran = ruptime(&["--no\n\nsuch\u{202e}"]);
+    assert_usage(&ran, "'--no\\n\\nsuch\\u{202e}'");
+}
+
+#[test]
+fn an_argument_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = std::ffi::OsStr::from_bytes;
+    let arguments = [b"-f".as_slice(), b"x\xfe", b"web1", b"web\xff"].map(bytes);
+    assert_usage(&ruptime(&arguments), r"web\xff: not UTF-8");
 }
 
 #[test]

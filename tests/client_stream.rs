@@ -208,6 +208,15 @@ fn a_machine_that_comes_back_is_waited_for() {
 }
 
 #[test]
+fn a_look_up_without_a_thread_is_told() {
+    let mut command = fake::client(&["localhost"]);
+    // No machine has an exbibyte for a stack.
+    command.env("RUST_MIN_STACK", (1_u64 << 60).to_string());
+    fake::run(&mut command, b"")
+        .assert_down("ruptime: localhost: no thread to look the name up with");
+}
+
+#[test]
 fn waiting_ends_with_the_patience() {
     let (_closed, address) = closed_port("127.0.0.1");
     let ran = ruptime(&["--wait", "1", &address.to_string()]);
@@ -225,19 +234,15 @@ fn waiting_ends_with_the_patience() {
 fn a_closed_pipe_ends_quietly_and_a_full_disk_is_told() {
     let server = Fake::up("127.0.0.1");
     let mut command = fake::client(&[server.host()]);
-    let output = command.stdout(pipe::without_a_reader()).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(output.stderr.is_empty(), "{output:?}");
+    let ran = fake::run_into(&mut command, pipe::without_a_reader());
+    assert!(ran.status == 1 && ran.err.is_empty(), "{ran:?}");
 
     let full = std::fs::OpenOptions::new()
         .write(true)
         .open("/dev/full")
         .unwrap();
-    let output = fake::client(&[server.host()])
-        .stdout(full)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    let ran = fake::run_into(&mut fake::client(&[server.host()]), full);
+    assert_eq!(ran.status, 1);
     let told = "ruptime: cannot write to standard output: no space left on device\n";
-    assert_eq!(String::from_utf8_lossy(&output.stderr), told);
+    assert_eq!(ran.err, told);
 }

@@ -98,6 +98,7 @@ fn a_full_backlog_is_waited_for() {
     let client = std::thread::spawn(move || ruptime(&["--timeout", "50", &host]));
     // The filler, then the client, which comes in once there is room.
     for _ in 0..2 {
+        assert!(fake::Stop::default().readable_within(listener.as_fd(), 25));
         let peer = fake::accept(&listener).unwrap();
         send(peer.as_fd(), LINE.as_bytes());
     }

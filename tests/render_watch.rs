@@ -7,14 +7,18 @@ mod terminal;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fake::{Fake, Folder, LINE, client};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use terminal::Terminal;
 
 const RUPTIME: &str = env!("CARGO_BIN_EXE_ruptime");
+/// Only a hang reaches it.
+const BOUND: Duration = Duration::from_secs(30);
 /// After a reboot.
 const REBOOTED: &str = " 18:20:00 up 0 min,  1 user,  load average: 3.00, 2.00, 1.00\n";
 
@@ -58,7 +62,7 @@ impl Machine {
 /// A script that watches, says how that ended and what became of the terminal, and stays.
 fn watching(arguments: &str) -> String {
     format!(
-        "trap : INT; {RUPTIME} --timeout 600 {arguments}; echo \"status $?\"; stty -a | grep -o -- '[-]*echo '; exec sleep 1000\n"
+        "trap : INT QUIT; {RUPTIME} --timeout 600 {arguments}; echo \"status $?\"; stty -a | grep -o -- '[-]*echo '; exec sleep 1000\n"
     )
 }
 
@@ -121,12 +125,12 @@ fn every_way_to_leave_gives_the_terminal_back() {
     }
     let machine = Fake::up("127.0.0.1");
     let script = watching(&format!("-w=60 -o table {}", machine.host()));
-    for way in ["C-c", "TERM", "HUP"] {
+    for way in ["C-c", "C-\\", "TERM", "HUP", "QUIT"] {
         let terminal = Terminal::run(&format!("echo before\n{script}"), 100, 10);
         let screen = terminal.wait_for_text("3+04:05");
         assert!(!screen.concat().contains("before"), "{screen:?}");
         match way {
-            "C-c" => terminal.keys(&["typed", "C-c"]),
+            "C-c" | "C-\\" => terminal.keys(&["typed", way]),
             signal => terminal.signal("ruptime", signal),
         }
         let screen = terminal.wait_for_text("echo");
@@ -210,6 +214,49 @@ fn attack_a_reply_cannot_draw_on_the_screen() {
 /// Stopped when the test is over.
 struct Running(Child);
 
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        let child = command.stdout(Stdio::piped()).spawn();
+        Running(child.expect("the client starts"))
+    }
+
+    /// Its lines, read on a thread that ends with it.
+    fn lines(&mut self) -> Receiver<String> {
+        let out = BufReader::new(self.0.stdout.take().expect("piped"));
+        let (line, lines) = channel();
+        std::thread::spawn(move || {
+            // The test may have seen enough.
+            out.lines()
+                .map_while(Result::ok)
+                .try_for_each(|l| line.send(l))
+        });
+        lines
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.0.id().try_into().expect("a pid"));
+        kill(pid, signal).expect("it runs");
+    }
+
+    /// The status after a signal; None where the signal killed it, or it did not end.
+    fn end(&mut self, signal: Signal) -> Option<i32> {
+        self.signal(signal);
+        let end = Instant::now() + BOUND;
+        while Instant::now() < end {
+            if let Some(status) = self.0.try_wait().expect("waitpid") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+}
+
+/// The next line, if it comes.
+fn next(lines: &Receiver<String>) -> String {
+    lines.recv_timeout(BOUND).expect("a line")
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -228,16 +275,9 @@ fn without_a_terminal_rounds_are_appended() {
         "600",
         &machine.fake.host(),
     ]);
-    let mut running = Running(
-        command
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the client starts"),
-    );
-    let mut lines = BufReader::new(running.0.stdout.take().expect("piped"))
-        .lines()
-        .map(|l| l.expect("text"));
-    let mut round = || lines.by_ref().take(3).collect::<Vec<_>>();
+    let mut running = Running::start(&mut command);
+    let lines = running.lines();
+    let round = || [(); 3].map(|()| next(&lines));
     for (answer, end) in [
         (LINE, "0.30 \\"),
         (REBOOTED, "1.00 /  rebooted"),
@@ -259,6 +299,120 @@ fn without_a_terminal_rounds_are_appended() {
     machine.go_down();
     let down = round();
     assert!(down[1].contains("down since "), "{down:?}");
+}
+
+#[test]
+fn a_terminal_that_cannot_be_drawn_on_gets_one_round_after_the_other() {
+    if !terminal::is_there() {
+        return;
+    }
+    let machine = Fake::up("127.0.0.1");
+    let (_held, closed) = fake::closed_port("127.0.0.1");
+    for term in ["TERM=dumb", "-u TERM"] {
+        let script = format!(
+            "trap : INT; env {term} {RUPTIME} -w=0.01 {} {closed}; echo \"status $?\"; exec sleep 1000\n",
+            machine.host()
+        );
+        let terminal = Terminal::run(&script, 100, 20);
+        let screen = terminal.wait_for("several rounds", |screen| {
+            screen
+                .iter()
+                .filter(|l| l.ends_with("1 up, 1 down"))
+                .count()
+                > 2
+        });
+        assert!(!terminal.modes().0, "{screen:?}");
+        terminal.keys(&["C-c"]);
+        terminal.wait_for_text("status 1");
+    }
+}
+
+#[test]
+fn to_leave_before_the_first_round_is_over_is_no_success() {
+    if !terminal::is_there() {
+        return;
+    }
+    let machine = Machine::new("127.64.3.1");
+    let terminal = Terminal::run(
+        &watching(&format!("-w=60 {}", machine.fake.host())),
+        100,
+        10,
+    );
+    terminal.wait_for_text("asking every 60 s");
+    terminal.keys(&["C-c"]);
+    terminal.wait_for_text("status 1");
+}
+
+#[test]
+fn in_a_pipe_a_line_leaves_as_its_host_answers_and_a_signal_ends_with_the_status() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let (slow, fast) = (Machine::new("127.64.4.1"), Fake::up("127.64.4.2"));
+        let arguments = ["-w=0.01", "-o", "jsonl", "--timeout", "600"].map(str::to_owned);
+        let hosts = [slow.fake.host(), fast.host()];
+        let mut running = Running::start(&mut client(&[&arguments[..], &hosts[..]].concat()));
+        let lines = running.lines();
+        assert!(next(&lines).contains(&fast.host()));
+        slow.answer(LINE);
+        assert!(next(&lines).contains(&slow.fake.host()));
+        // The next round has begun, so this one is over.
+        assert!(next(&lines).contains(&fast.host()));
+        assert_eq!(running.end(signal), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_signal_before_the_first_round_is_over_is_no_success_in_a_pipe_either() {
+    let (slow, fast) = (Machine::new("127.64.5.1"), Fake::up("127.64.5.2"));
+    let arguments = ["-w=60", "-o", "jsonl", "--timeout", "600"].map(str::to_owned);
+    let hosts = [slow.fake.host(), fast.host()];
+    let mut running = Running::start(&mut client(&[&arguments[..], &hosts[..]].concat()));
+    next(&running.lines());
+    assert_eq!(running.end(Signal::SIGTERM), Some(1));
+}
+
+#[test]
+fn what_is_ignored_stays_ignored() {
+    let machine = Fake::up("127.0.0.1");
+    let shell = ["sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh"];
+    let arguments = ["-w=0.01", "-o", "jsonl", &machine.host()];
+    let mut running = Running::start(&mut fake::wrapped(&shell, &arguments));
+    let lines = running.lines();
+    next(&lines);
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        running.signal(signal);
+        let asked = machine.asked();
+        while machine.asked() < asked + 3 {
+            next(&lines);
+        }
+    }
+    assert_eq!(running.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn a_search_without_a_network_is_told_and_no_success() {
+    let Some(mut words) = fake::unshare("mn") else {
+        return;
+    };
+    // Loopback is down there.
+    let script = format!(
+        "'{RUPTIME}' --discover -w=0.1 -o json & for n in 1 2 3; do read -r line && echo \"$line\"; done <\"$1\"; kill $!; wait $!; echo status $?"
+    );
+    let folder = Folder::new();
+    let fifo = folder.path("fifo");
+    let script = format!(
+        "mkfifo \"$1\"; {}",
+        script.replace("-o json &", "-o json >\"$1\" &")
+    );
+    words.extend(["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]);
+    words.push(fifo.display().to_string());
+    let mut command = std::process::Command::new(&words[0]);
+    let ran = fake::run(command.args(&words[1..]), b"");
+    assert_eq!(ran.text(), "[]\n[]\n[]\nstatus 1\n", "{ran:?}");
+    assert!(
+        ran.err
+            .starts_with("ruptime: no network interface to ask on\n"),
+        "{ran:?}"
+    );
 }
 
 #[test]

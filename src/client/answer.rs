@@ -27,7 +27,7 @@ pub enum Outcome {
     Up {
         /// What was read out of it.
         report: Report,
-        /// The reply as it came (its first 1 KiB where more than one host is asked).
+        /// The reply as it came (its first 1 KiB where more than one host is asked, unless it is printed).
         raw: Vec<u8>,
     },
     /// A whole reply that is no uptime line, or the server's own `error: …`.

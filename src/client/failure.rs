@@ -55,7 +55,7 @@ impl Failure {
                     Stage::Answer => "no answer",
                     Stage::End => "no end of the answer",
                 };
-                format!("{what} within {} s", after.as_secs_f64())
+                format!("{what} within {} s", seconds(*after))
             }
         }
     }
@@ -95,7 +95,7 @@ impl Failure {
 }
 
 /// An errno in words.
-fn words(errno: Errno) -> String {
+pub(super) fn words(errno: Errno) -> String {
     let text = match errno {
         Errno::ECONNREFUSED => "connection refused",
         Errno::ECONNRESET => "connection reset",
@@ -119,6 +119,13 @@ fn words(errno: Errno) -> String {
         other => return other.desc().to_lowercase(),
     };
     text.to_owned()
+}
+
+/// `5`, `0.25`: exactly, where a float would tell its rounding.
+pub(super) fn seconds(time: Duration) -> String {
+    let text = format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
+    let text = text.trim_end_matches('0');
+    text.strip_suffix('.').unwrap_or(text).to_owned()
 }
 
 /// An error of std in words, without the number that it appends.
@@ -155,6 +162,10 @@ mod tests {
         assert_eq!(
             told(Stage::Answer, Duration::from_secs(5)),
             "no answer within 5 s"
+        );
+        assert_eq!(
+            told(Stage::Answer, Duration::from_millis(10_020)),
+            "no answer within 10.02 s"
         );
         assert_eq!(
             told(Stage::End, Duration::from_millis(250)),

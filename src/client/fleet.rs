@@ -4,7 +4,8 @@
 //! place in the order given, as soon as it is there. A fixed number of workers take one host after
 //! the other, so that memory and descriptors follow the hosts at once and not the hosts in all.
 //! Hosts that need no look-up go first: slow names delay nobody but names. A host that is to be
-//! tried again (`--wait`) holds no worker while there are hosts that were not asked yet.
+//! tried again (`--wait`) holds no worker while there are hosts that were not asked yet; where no
+//! worker is free in time, it is tried late, but with time for an answer.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;

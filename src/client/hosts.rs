@@ -33,6 +33,8 @@ pub(super) struct Hosts {
     /// Bad lines, each told in one line with its file and number.
     pub(super) complaints: Vec<String>,
     seen: HashSet<String>,
+    /// The last file in which there was nothing; no error where another names a host.
+    empty: Option<String>,
 }
 
 /// The files that are read when no host is named, in this order; the first that exists counts.
@@ -55,7 +57,11 @@ fn default_files_from(config: Option<OsString>, home: Option<OsString>) -> Vec<P
 pub(super) fn gather(options: &Options) -> Result<Hosts, String> {
     let mut hosts = Hosts::default();
     for word in &options.hosts {
-        let told = |reason| format!("{}: {reason}", escape::line(word.as_bytes()));
+        let shown = match word.as_str() {
+            "" => "''".into(),
+            word => escape::line(word.as_bytes()),
+        };
+        let told = |reason| format!("{shown}: {reason}");
         hosts.add(Target::parse(word).map_err(told)?);
     }
     for path in &options.hosts_files {
@@ -68,7 +74,10 @@ pub(super) fn gather(options: &Options) -> Result<Hosts, String> {
     if options.hosts.is_empty() && options.hosts_files.is_empty() {
         hosts.read_default(&default_files())?;
     }
-    Ok(hosts)
+    match hosts.nothing_to_ask() {
+        Some(line) => Err(line),
+        None => Ok(hosts),
+    }
 }
 
 impl Hosts {
@@ -76,6 +85,13 @@ impl Hosts {
         if self.seen.insert(target.word.clone()) {
             self.targets.push(target);
         }
+    }
+
+    /// What to say where no file named a host and no bad line was told.
+    pub(super) fn nothing_to_ask(&self) -> Option<String> {
+        let silent = self.targets.is_empty() && self.complaints.is_empty();
+        let name = self.empty.as_ref().filter(|_| silent)?;
+        Some(format!("{name}: names no host"))
     }
 
     fn read_default(&mut self, files: &[PathBuf]) -> Result<(), String> {
@@ -115,7 +131,8 @@ impl Hosts {
     /// Reads hosts, one a line.
     pub(super) fn read(&mut self, name: &str, input: impl BufRead) -> Result<(), String> {
         let mut lines = Lines {
-            input: input.take(FILE_MAX),
+            // One byte more than a file may have tells that it has more.
+            input: input.take(FILE_MAX + 1),
             number: 0,
         };
         let (mut hosts, mut bad) = (0_usize, 0_usize);
@@ -146,7 +163,7 @@ impl Hosts {
             return Err(format!("{name}: more than {} MiB", FILE_MAX / 1024 / 1024));
         }
         if hosts == 0 && bad == 0 {
-            return Err(format!("{name}: names no host"));
+            self.empty = Some(name.to_owned());
         }
         Ok(())
     }
@@ -227,7 +244,7 @@ mod tests {
     fn read(text: impl AsRef<[u8]>) -> (Vec<String>, Vec<String>) {
         let mut hosts = Hosts::default();
         match hosts.read("F", text.as_ref()) {
-            Ok(()) => {}
+            Ok(()) => hosts.complaints.extend(hosts.nothing_to_ask()),
             Err(line) => hosts.complaints.push(line),
         }
         (
@@ -285,6 +302,26 @@ mod tests {
         let mut hosts = Hosts::default();
         let error = hosts.read("F", BufReader::new(io::repeat(0))).unwrap_err();
         assert_eq!(error, "F: more than 64 MiB");
+    }
+
+    #[test]
+    fn a_file_of_exactly_the_bound_is_read() {
+        for (more, fits) in [(0, true), (1, false)] {
+            let mut hosts = Hosts::default();
+            // One long line, which is skipped fast.
+            let text = BufReader::new(io::repeat(b'#').take(FILE_MAX - 6 + more));
+            let read = hosts.read("F", text.chain(&b"\nweb1\n"[..]));
+            assert_eq!(read.is_ok(), fits, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_comments_beside_one_with_hosts_is_no_error() {
+        let mut hosts = Hosts::default();
+        for text in ["web1\n", "# nobody\n"] {
+            hosts.read("F", text.as_bytes()).unwrap();
+        }
+        assert_eq!((hosts.targets.len(), hosts.nothing_to_ask()), (1, None));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! 1 some did not (or the output could not be written), 2 a usage error.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -75,7 +76,10 @@ fn run(options: &Options) -> u8 {
         complain(format_args!("{line}"));
     }
     if hosts.targets.is_empty() && !options.discover {
-        return FAILED;
+        // Only bad lines, told above: nobody's rows, in a form that a reader can parse.
+        let settings = render_settings(options, false);
+        let nobody = render::Renderer::new(settings, io::stdout(), io::stderr()).finish();
+        return status(nobody.map(|()| false), false);
     }
     let told_bad_lines = !hosts.complaints.is_empty();
     let session = match Session::new(options, hosts.targets) {
@@ -87,9 +91,14 @@ fn run(options: &Options) -> u8 {
     };
     let settings = render_settings(options, session.is_many());
     let asked = match options.watch {
-        Some(interval) => session.watch(settings, interval),
+        Some(interval) => session.watch(settings, interval, told_bad_lines),
         None => session.once(settings),
     };
+    status(asked, told_bad_lines)
+}
+
+/// Ok: whether all hosts answered; an error is one of standard output.
+fn status(asked: io::Result<bool>, told_bad_lines: bool) -> u8 {
     match asked {
         Ok(true) if !told_bad_lines => 0,
         Ok(_) => FAILED,
@@ -106,8 +115,18 @@ fn run(options: &Options) -> u8 {
     }
 }
 
+/// Whether a terminal of ours knows control sequences; term(7). Without TERM nobody knows.
+fn can_draw() -> bool {
+    knows_sequences(env::var_os("TERM").as_deref())
+}
+
+fn knows_sequences(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
 fn render_settings(options: &Options, many: bool) -> render::Settings {
     let terminal = io::stdout().is_terminal();
+    let screen = terminal && can_draw();
     let format = match options.output {
         None if many => Format::Table,
         None | Some(Output::Text) => Format::Text,
@@ -120,7 +139,7 @@ fn render_settings(options: &Options, many: bool) -> render::Settings {
         Color::Always => true,
         Color::Never => false,
         // no-color.org: set and not empty.
-        Color::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        Color::Auto => screen && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     let sort = match options.sort() {
         Some(Sort::Load) => Some(sort::Key::Load),
@@ -133,7 +152,20 @@ fn render_settings(options: &Options, many: bool) -> render::Settings {
         reverse: options.reverse,
         color,
         terminal,
+        screen,
         utf8: render::is_utf8_locale(|name| env::var(name).ok()),
         ..render::Settings::new(format, many)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dumb_terminal_is_not_drawn_on() {
+        let drawn_on = |term: Option<&str>| knows_sequences(term.map(OsStr::new));
+        assert!(drawn_on(Some("xterm-256color")) && drawn_on(Some("linux")));
+        assert!(!drawn_on(None) && !drawn_on(Some("")) && !drawn_on(Some("dumb")));
     }
 }

@@ -4,15 +4,20 @@
 //! exit status 2 (0 for `--help` and `--version`). Nothing is looked up, opened or sent here:
 //! whether HOSTs are well formed is `target`'s to say, and where they come from `hosts`'.
 
+use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::num::IntErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
+use super::escape;
 use super::failure::io_words;
 use super::target::Port;
+use crate::usage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,7 +54,7 @@ pub struct Options {
     pub udp: bool,
 
     /// Ask this port: a number or a service name [default: ruptime, else 10513]
-    #[arg(short, long, value_name = "PORT", value_parser = port)]
+    #[arg(short, long, value_name = "PORT", value_parser = port, allow_negative_numbers = true)]
     pub port: Option<Port>,
 
     /// Use IPv4 only
@@ -61,11 +66,12 @@ pub struct Options {
     pub ipv6: bool,
 
     /// Time for one host, from the first look-up to the last byte; fractions allowed
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5", allow_negative_numbers = true)]
     pub timeout: Duration,
 
     /// Keep trying a host that does not answer for so long, pausing 1, 2, 4… seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["watch", "discover"])]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["watch", "discover"],
+          allow_negative_numbers = true)]
     pub wait: Option<Duration>,
 
     /// Read hosts from FILE, one a line, # comments; - is standard input
@@ -99,7 +105,7 @@ pub struct Options {
     pub reverse: bool,
 
     /// Ask so many hosts at once [default: what the descriptor limit allows, at most 4096]
-    #[arg(short, long, value_name = "N", value_parser = jobs)]
+    #[arg(short, long, value_name = "N", value_parser = jobs, allow_negative_numbers = true)]
     pub jobs: Option<usize>,
 
     /// Ask again every SECONDS, redrawing in place on a terminal
@@ -177,6 +183,11 @@ pub(super) fn from_command_line() -> Result<Options, u8> {
 /// The conflicts that hang on a value and not on an option alone.
 fn checked(options: Options) -> Result<Options, clap::Error> {
     let conflict = |text: &str| Err(command().error(ErrorKind::ArgumentConflict, text));
+    if let (Some(_), Some(number)) = (options.watch, options.hosts.iter().find(is_seconds)) {
+        return conflict(&format!(
+            "{number} is no HOST: did you mean --watch={number}?"
+        ));
+    }
     let sorted = options.sort().is_some() || options.reverse;
     match options.output {
         Some(Output::Jsonl) if sorted => conflict(
@@ -187,6 +198,15 @@ fn checked(options: Options) -> Result<Options, clap::Error> {
         ),
         _ => Ok(options),
     }
+}
+
+/// Whether this can only be meant for `--watch`, whose value needs its `=`: the resolver would take
+/// `5` for 0.0.0.5, which is nobody's address.
+fn is_seconds(word: &&String) -> bool {
+    let plain = |c: char| c.is_ascii_digit() || c == '.';
+    word.chars().all(plain)
+        && word.parse::<f64>().is_ok_and(|n| n < f64::from(1 << 24))
+        && (!word.contains('.') || word.starts_with("0.") || word.starts_with('.'))
 }
 
 /// Help and version to standard output; a usage error as one line on standard error.
@@ -205,30 +225,26 @@ fn tell(error: &clap::Error) -> u8 {
             _ => 0,
         };
     }
-    super::complain(format_args!("{} (see ruptime --help)", one_line(error)));
+    let named = (error.kind() == ErrorKind::InvalidUtf8)
+        .then(|| no_text(env::args_os().skip(1)))
+        .flatten();
+    let line = named.unwrap_or_else(|| usage::one_line(error));
+    super::complain(format_args!("{line} (see ruptime --help)"));
     2
 }
 
-/// The first paragraph of clap's message, which names the argument, on one line.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let words = text
-        .lines()
-        .take_while(|line| !line.trim().is_empty())
-        .flat_map(str::split_whitespace);
-    let line = words.collect::<Vec<_>>().join(" ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line);
-    // An argument can hold anything, a terminal's escape sequences too.
-    line.chars()
-        .flat_map(|c| {
-            let plain = !c.is_control();
-            let escaped = (!plain).then(|| c.escape_default());
-            plain
-                .then_some(c)
-                .into_iter()
-                .chain(escaped.into_iter().flatten())
-        })
-        .collect()
+/// Which argument is not UTF-8; the path of a hosts file may be what it likes.
+fn no_text(arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    let mut path_follows = false;
+    for argument in arguments {
+        let bytes = argument.as_encoded_bytes();
+        let path = path_follows || bytes.starts_with(b"-f") || bytes.starts_with(b"--hosts-file=");
+        path_follows = !path_follows && (bytes == b"-f" || bytes == b"--hosts-file");
+        if argument.to_str().is_none() && !path {
+            return Some(format!("{}: not UTF-8", escape::excerpt(bytes, 200)));
+        }
+    }
+    None
 }
 
 /// A time in seconds: more than none, and no more than a year.
@@ -249,7 +265,10 @@ fn port(text: &str) -> Result<Port, String> {
 }
 
 fn jobs(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match text.parse::<usize>() {
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
+            Err("too large a number".to_owned())
+        }
         Ok(0) | Err(_) => Err("not a whole number above 0".to_owned()),
         Ok(number) => Ok(number),
     }
@@ -262,7 +281,7 @@ mod tests {
     fn parse(line: &str) -> Result<Options, String> {
         Options::try_parse_from(line.split_whitespace())
             .and_then(checked)
-            .map_err(|error| one_line(&error))
+            .map_err(|error| usage::one_line(&error))
     }
 
     #[test]
@@ -332,7 +351,9 @@ mod tests {
             ("ruptime -p 0 x", "port 0: ports are 1 to 65535"),
             ("ruptime -p 99999 x", "port 99999"),
             ("ruptime --timeout 0 x", "'0' for '--timeout <SECONDS>'"),
-            ("ruptime --timeout -1 x", "-1"),
+            ("ruptime --timeout -1 x", "'-1' for '--timeout <SECONDS>'"),
+            ("ruptime --wait -0.5 x", "'-0.5' for '--wait <SECONDS>'"),
+            ("ruptime -w 5 x", "did you mean --watch=5?"),
             ("ruptime --timeout nan x", "not a number of seconds"),
             ("ruptime --timeout inf x", "more than a year"),
             ("ruptime -j 0 x", "not a whole number above 0"),
@@ -343,6 +364,18 @@ mod tests {
             let told = parse(line).unwrap_err();
             assert!(told.contains(part), "{line}: {told}");
             assert!(!told.contains('\n'), "{line}: {told}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_nobodys_address_is_taken_for_seconds() {
+        let is_seconds = |word: &str| is_seconds(&&word.to_owned());
+        for word in ["5", "60", "0.5", ".5", "3600"] {
+            assert!(is_seconds(word), "{word}");
+        }
+        // The last are 127.0.0.1 as inet_aton(3) reads it.
+        for word in ["web1", "192.0.2.7", "5s", "", "127.1", "2130706433"] {
+            assert!(!is_seconds(word), "{word}");
         }
     }
 

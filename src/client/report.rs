@@ -2,11 +2,11 @@
 //!
 //! A reply comes in as bytes that anybody may have sent; a [`Report`] or the reason why it is none
 //! goes out. The line is read by one grammar that covers the spellings of procps, busybox, toybox,
-//! GNU and uutils coreutils, the BSDs, macOS, Solaris and illumos, AIX:
+//! GNU and uutils coreutils, the BSDs, macOS, Solaris and illumos, AIX, ESXi:
 //!
 //! ```text
 //! [CLOCK] up SPAN [N users] [load average[s]: L L L …]
-//! SPAN: decades, years, weeks, days, hours, minutes, seconds with their units, or H:MM
+//! SPAN: decades, years, weeks, days, hours, minutes, seconds with their units, H:MM or H:MM:SS
 //! ```
 //!
 //! Commas between the parts are optional, as are blanks in front. What fits no known spelling is
@@ -89,9 +89,10 @@ pub fn parse(reply: &[u8]) -> Result<Report, NotUptime> {
     report(text).ok_or_else(foreign)
 }
 
-/// Whether the reply is the server's own `error: REASON` instead of a command's output.
+/// Whether the reply is the server's own `error: REASON` instead of a command's output. Blank lines
+/// before it count as little as before an uptime line.
 pub fn is_server_error(reply: &[u8]) -> bool {
-    reply.starts_with(b"error: ")
+    reply.trim_ascii_start().starts_with(b"error: ")
 }
 
 fn report(line: &str) -> Option<Report> {
@@ -101,7 +102,7 @@ fn report(line: &str) -> Option<Report> {
     let (uptime, unit) = words.span()?;
     let users = words.users()?;
     // OpenBSD leaves the "up" out in the first minute: `9:41AM  34 secs, 1 user, …`.
-    let first_minute = clock && unit == 1 && users != Users::NotSaid;
+    let first_minute = clock && unit == 1 && uptime.as_secs() < MINUTE && users != Users::NotSaid;
     if !up && !first_minute {
         return None;
     }
@@ -200,6 +201,12 @@ impl<'a> Words<'a> {
     fn part(&mut self) -> Option<(u64, u64, u64)> {
         let word = self.next()?;
         if let Some((hours, minutes)) = word.split_once(':') {
+            // ESXi has seconds behind the minutes.
+            if let Some((minutes, seconds)) = minutes.split_once(':') {
+                let sixty = |part: &str| number(part).filter(|&n| n < 60 && part.len() == 2);
+                let rest = sixty(minutes)? * MINUTE + sixty(seconds)?;
+                return Some((number(hours)? * HOUR + rest, HOUR, 1));
+            }
             let minutes = number(minutes).filter(|&m| m < 60 && minutes.len() == 2)?;
             return Some((number(hours)? * HOUR + minutes * MINUTE, HOUR, MINUTE));
         }

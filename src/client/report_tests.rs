@@ -78,6 +78,9 @@ const SPELLINGS: &[Row] = &[
     ("Solaris", " 10:17am  up 5 day(s), 23:22,  3 users,  load average: 0.06, 0.07, 0.05", dhm(5, 23, 22), Some(3), Some([0.06, 0.07, 0.05])),
     ("illumos", "10:17:09    up 1 hr(s),  1 user,  load average: 0.06, 0.07, 0.05", dhm(0, 1, 0), Some(1), Some([0.06, 0.07, 0.05])),
     ("illumos", "10:17:09    up 1 day(s), 0 min(s),  1 user,  load average: 0.06, 0.07, 0.05", DAY, Some(1), Some([0.06, 0.07, 0.05])),
+    // VMware ESXi: seconds behind the hours and minutes, and no users.
+    ("ESXi", " 11:31:52 up 7 days, 03:12:32, load average: 0.01, 0.02, 0.03", dhm(7, 3, 12) + 32, None, Some([0.01, 0.02, 0.03])),
+    ("ESXi", " 11:31:52 up 00:12:32, load average: 0.01, 0.02, 0.03", dhm(0, 0, 12) + 32, None, Some([0.01, 0.02, 0.03])),
     // uptime(1) of IBM AIX, and of RISC/os from its manual page
     ("AIX", "  10:36AM   up 118 days,  20:48,  9 users,  load average: 2.01, 1.98, 1.90", dhm(118, 20, 48), Some(9), Some([2.01, 1.98, 1.90])),
     ("AIX", "  10:36AM   up 5 mins,  9 users,  load average: 2.01, 1.98, 1.90", dhm(0, 0, 5), Some(9), Some([2.01, 1.98, 1.90])),
@@ -150,6 +153,12 @@ fn what_is_no_uptime_line_is_refused_and_shown() {
         "9:41AM  34 days, 1 user, load averages: 0.08, 0.07, 0.05",
         " 21:04:41  an   0:12,  2 Benutzer,  Durchschnittslast: 0,10, 0,20, 0,30",
         "10:00:00 10:00:00 up 5 min",
+        "10:00:00 10:00:00, 1 user, load averages: 0.08, 0.07, 0.05",
+        "up 03:12:60",
+        "up 03:60:12",
+        "up 03:12:5",
+        "up 03:12:32:01",
+        "up 03:12:32 5 secs",
         "web1 up 3+04:05, 2 users, load 0.10, 0.20, 0.30",
     ] {
         let refused = parse(line.as_bytes()).expect_err(line);

@@ -74,6 +74,7 @@ pub(super) fn zone_name(index: u32) -> String {
 pub(super) struct Resolver {
     /// One permit for each look-up that somebody waits for.
     turns: Semaphore,
+    at_once: usize,
     pool: Arc<Pool>,
 }
 
@@ -108,12 +109,18 @@ impl Resolver {
     pub(super) fn new(at_once: usize) -> Resolver {
         Resolver {
             turns: Semaphore::new(at_once),
+            at_once,
             pool: Arc::new(Pool {
                 queue: Mutex::default(),
                 filled: Condvar::new(),
                 threads_max: at_once * 2,
             }),
         }
+    }
+
+    /// Whether a look-up is under way, which gives descriptors back when it ends.
+    pub(super) fn is_busy(&self) -> bool {
+        self.turns.available_permits() < self.at_once
     }
 
     /// Waits until another look-up may start.
@@ -141,7 +148,7 @@ impl Turn<'_> {
                 port,
                 reply,
             })
-            .map_err(Failure::Os)?;
+            .map_err(|_| Failure::LookUp("no thread to look the name up with".to_owned()))?;
         let found = match answered.await {
             Ok(result) => result.map_err(|error| Failure::LookUp(words(&error)))?,
             // Its thread is gone without an answer: nothing in it ends that way but a panic.

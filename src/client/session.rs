@@ -4,7 +4,7 @@
 //! of them were answers. `--watch` asks several rounds of one session: the runtime, the threads
 //! of the resolver and the buffer are made once.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -14,9 +14,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::answer::Answer;
 use super::descriptors::{self, Budget};
-use super::failure::io_words;
+use super::failure::{io_words, words};
 use super::fleet::{self, Sink};
-use super::options::Options;
+use super::options::{Options, Output};
 use super::progress::{self, Progress};
 use super::query::{self, Asker};
 use super::render::{self, Format, Renderer};
@@ -48,6 +48,7 @@ impl Session {
                 Budget::new(descriptors::raise_limit(), options.jobs, names)
             }
         };
+        descriptors::suffice().map_err(|errno| format!("cannot start: {}", words(errno)))?;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
@@ -79,7 +80,7 @@ impl Session {
         let round = Round::new(Renderer::new(settings, out, io::stderr()), settings.format);
         let round = Rc::new(RefCell::new(Some(round)));
         let hosts = (!self.discover).then_some(self.targets.len());
-        let stderr = io::stderr().is_terminal();
+        let stderr = io::stderr().is_terminal() && super::can_draw();
         let wanted = progress::is_wanted(settings.format, stderr);
         let progress = Rc::new(Progress::new(hosts, wanted));
         let sink = {
@@ -101,29 +102,34 @@ impl Session {
     }
 
     /// Asks every host round after round until the user leaves. Ok: whether all of the last
-    /// whole round are answers.
-    pub(super) fn watch(&self, settings: render::Settings, interval: Duration) -> io::Result<bool> {
-        let all_good = Cell::new(true);
-        let round = async || {
-            let answers = self.answers().await;
-            all_good.set(
-                answers
-                    .iter()
-                    .all(|answer| render::is_success(settings.format, answer)),
-            );
-            answers
-        };
+    /// whole round are answers, and there was one; never where `spoilt`.
+    pub(super) fn watch(
+        &self,
+        settings: render::Settings,
+        interval: Duration,
+        spoilt: bool,
+    ) -> io::Result<bool> {
+        let at_once = settings.lines_leave_at_once();
+        let round = async || self.answers(at_once).await;
         self.runtime
-            .block_on(watch::run(settings, interval, round))?;
-        Ok(all_good.get())
+            .block_on(watch::run(settings, interval, spoilt, round))
     }
 
-    /// The answers of one round, in the order given.
-    async fn answers(&self) -> Vec<Answer> {
+    /// The answers of one round, in the order given; `at_once`: each a line on standard output
+    /// already when it came, and the error is that of writing it.
+    async fn answers(&self, at_once: bool) -> io::Result<watch::Asked> {
+        let written = Rc::new(RefCell::new(Ok(())));
         let collected = Rc::new(RefCell::new(vec![None; self.targets.len()]));
         let sink = {
-            let collected = Rc::clone(&collected);
+            let (collected, written) = (Rc::clone(&collected), Rc::clone(&written));
             Box::new(move |place, answer| {
+                if at_once {
+                    let result = render::line(&mut io::stdout().lock(), &answer);
+                    if result.is_err() {
+                        *written.borrow_mut() = result;
+                        return ControlFlow::Break(());
+                    }
+                }
                 let mut answers = collected.borrow_mut();
                 if answers.len() <= place {
                     answers.resize(place + 1, None);
@@ -132,9 +138,10 @@ impl Session {
                 ControlFlow::Continue(())
             })
         };
-        // A network that went away is a round in which nobody answered.
-        let _ = self.ask(sink).await;
-        collected.take().into_iter().flatten().collect()
+        let failure = self.ask(sink).await.err();
+        written.replace(Ok(()))?;
+        let answers = collected.take().into_iter().flatten().collect();
+        Ok(watch::Asked { answers, failure })
     }
 
     /// Asks every host; the error is one line: nobody could be asked at all.
@@ -158,7 +165,7 @@ fn asking(options: &Options, many: bool) -> query::Settings {
         },
         udp: options.udp,
         port: options.port.clone(),
-        keep: if many {
+        keep: if many && options.output != Some(Output::Text) {
             query::KEEP_OF_MANY
         } else {
             query::KEEP_OF_ONE

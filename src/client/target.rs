@@ -123,7 +123,18 @@ fn network(word: &str) -> Result<Place, BadTarget> {
     if rest.starts_with("unix:") || rest.starts_with("udp:") {
         return bad("two schemes: write udp:HOST or unix:PATH");
     }
+    if rest.contains("://") {
+        return bad("a URL is no HOST: write NAME or NAME:PORT");
+    }
     let (host, port) = host_and_port(rest)?;
+    if let Host::Address(IpAddr::V6(v6)) = host {
+        // RFC 4007 section 6: such an address means something only within its zone.
+        if v6.is_unicast_link_local() {
+            return bad(format!(
+                "a link-local address needs its interface: {v6}%INTERFACE"
+            ));
+        }
+    }
     Ok(Place::Net { udp, host, port })
 }
 
@@ -354,7 +365,10 @@ mod tests {
             ("web 1", "' ' in it"),
             ("web1\u{1b}[31m", "'\\u{1b}' in it"),
             ("user@web1", "'@' in it"),
-            ("http://web1/", "neither a number"),
+            ("http://web1/", "a URL is no HOST"),
+            ("udp:http://web1:80", "a URL is no HOST"),
+            ("fe80::1", "fe80::1%INTERFACE"),
+            ("udp:[fe80::1]:80", "fe80::1%INTERFACE"),
             ("web1/x", "'/' in it"),
             ("udp:unix:/x", "two schemes"),
             ("udp:udp:web1", "two schemes"),

@@ -29,16 +29,24 @@ impl Patience {
         }
     }
 
-    /// The time for a try that begins `since` after the first.
+    /// The time for a try that begins `since` after the first. One that begins late, because
+    /// other hosts had their turn, has what was kept for the last try all the same: in no time
+    /// nobody answers. Rounded, for it is told to the user.
     pub(super) fn for_try(&self, since: Duration, timeout: Duration) -> Duration {
-        timeout.min(self.total.saturating_sub(since))
+        let left = self.total.saturating_sub(since).as_secs_f64();
+        let left = Duration::from_secs_f64((left * 1e3).round() / 1e3);
+        timeout.min(left.max(self.last()))
+    }
+
+    /// Kept for the last try: a second, or a quarter of what is shorter than four.
+    fn last(&self) -> Duration {
+        FIRST.min(self.total / 4)
     }
 
     /// The pause after a try that failed `since` after the first began; None: give up.
     pub(super) fn pause(&mut self, since: Duration) -> Option<Duration> {
         let left = self.total.saturating_sub(since);
-        // Kept for the last try: a second, or a quarter of what is shorter than four.
-        let last = FIRST.min(self.total / 4);
+        let last = self.last();
         if left <= last {
             return None;
         }
@@ -85,6 +93,25 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(patience.for_try(seconds(0), seconds(5)), seconds(5));
         assert_eq!(patience.for_try(seconds(9), seconds(5)), seconds(1));
-        assert_eq!(patience.for_try(seconds(11), seconds(5)), seconds(0));
+        let instants = Duration::from_nanos(251_742_513);
+        let told = Duration::from_millis(2_748);
+        assert_eq!(
+            patience.for_try(seconds(7) + instants, seconds(5)),
+            told,
+            "no nanoseconds"
+        );
+    }
+
+    #[test]
+    fn a_try_that_begins_late_has_time_for_an_answer() {
+        let seconds = Duration::from_secs;
+        let patience = Patience::new(seconds(10));
+        assert_eq!(patience.for_try(seconds(11), seconds(5)), seconds(1));
+        assert_eq!(
+            patience.for_try(seconds(11), seconds(5) / 10),
+            seconds(5) / 10
+        );
+        let patience = Patience::new(seconds(1));
+        assert_eq!(patience.for_try(seconds(9), seconds(5)), seconds(1) / 4);
     }
 }

@@ -49,7 +49,7 @@ pub fn main() -> ExitCode {
         Ok(options) => options,
         Err(error) if stdio.stderr_is_connection && error.use_stderr() => {
             log::init(Level::Error, true);
-            log::fatal(&crate::usage::one_line(&error.to_string()));
+            log::fatal(&crate::usage::one_line(&error));
             return ExitCode::from(USAGE);
         }
         Err(error) => return crate::usage::report("ruptimed", &error),

@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage};
+use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, recv};
 use tokio::time::{Instant, timeout_at};
 
 use super::reply::Reply;
@@ -148,9 +148,11 @@ async fn start<'a>(
             spare = flying.remove(0)._spare;
         }
     }
-    let fd = asker.open(family_of(&address), SockType::Datagram).await?;
+    let fd = asker
+        .open(family_of(&address), SockType::Datagram, trace)
+        .await?;
     trace.begin(address);
-    socket::start(&fd, &SockaddrStorage::from(address)).map_err(Failure::Os)?;
+    socket::start(&fd.fd, &SockaddrStorage::from(address)).map_err(Failure::Os)?;
     let socket = Socket::watch(fd).map_err(Failure::Os)?;
     Inquiry::new(asker, socket, Some(address), spare).map_err(Failure::Os)
 }
@@ -184,23 +186,27 @@ async fn next_event(
 }
 
 async fn first_reply(asker: &Asker, flying: &[Inquiry<'_>]) -> (usize, Result<Reply, Errno>) {
+    let receive = |inquiry| Box::pin(receive(asker, inquiry));
+    let mut receiving: Vec<_> = flying.iter().map(receive).collect();
     poll_fn(|cx| {
-        let mut buffer = asker.buffer.borrow_mut();
-        for (index, inquiry) in flying.iter().enumerate() {
-            // With MSG_TRUNC a datagram that was cut tells its whole length, recv(2).
-            let result = inquiry
-                .socket
-                .poll_recv(cx, &mut buffer, MsgFlags::MSG_TRUNC);
-            if let Poll::Ready(result) = result {
-                let reply = result.map(|length| {
-                    let mut reply = Reply::default();
-                    reply.add(&buffer[..length.min(buffer.len())], length, asker.keep);
-                    reply
-                });
+        for (index, reply) in receiving.iter_mut().enumerate() {
+            if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
                 return Poll::Ready((index, reply));
             }
         }
         Poll::Pending
     })
     .await
+}
+
+async fn receive(asker: &Asker, inquiry: &Inquiry<'_>) -> Result<Reply, Errno> {
+    let once = |fd| {
+        let mut buffer = asker.buffer.borrow_mut();
+        // With MSG_TRUNC a datagram that was cut tells its whole length, recv(2).
+        let length = recv(fd, &mut buffer, MsgFlags::MSG_TRUNC)?;
+        let mut reply = Reply::default();
+        reply.add(&buffer[..length.min(buffer.len())], length, asker.keep);
+        Ok(reply)
+    };
+    inquiry.socket.receive(once).await
 }

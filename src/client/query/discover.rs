@@ -29,6 +29,8 @@ use crate::client::resolve;
 const REPEATS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
 /// The most addresses that are listed: a forger has as many as he likes.
 const ANSWERS_MAX: usize = 16_384;
+/// The most bytes of answers that are kept, which only `text` can reach.
+const KEPT_MAX: usize = 64 << 20;
 /// Room for the answers of a whole network at once, bytes; what the system gives of it is enough.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
@@ -50,6 +52,7 @@ pub(in crate::client) async fn discover(
         begun,
         port,
         seen: HashSet::new(),
+        kept: 0,
     };
     let sockets = Sockets::open(&calls).map_err(|errno| Failure::Os(errno).reason())?;
     sockets.call_all(&calls)?;
@@ -141,17 +144,19 @@ struct Search<'a> {
     begun: Instant,
     port: u16,
     seen: HashSet<SocketAddr>,
+    kept: usize,
 }
 
 impl Search<'_> {
     /// The next address that answers for the first time. None when there may be no more.
     async fn next(&mut self, sockets: &Sockets) -> Option<Answer> {
         loop {
-            if self.seen.len() >= ANSWERS_MAX {
+            if self.seen.len() >= ANSWERS_MAX || self.kept >= KEPT_MAX {
                 return None;
             }
             let (from, reply) = self.receive(sockets).await;
             if from.port() == self.port && self.seen.insert(from) {
+                self.kept += reply.kept.len();
                 return Some(Answer {
                     host: host_of(from),
                     address: Some(show(&from)),

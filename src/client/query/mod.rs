@@ -14,8 +14,8 @@ mod unix;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout_at};
 
 pub(super) use self::discover::discover;
 use self::reply::Reply;
+use self::socket::Counted;
 use super::answer::{Answer, Outcome};
 use super::escape;
 use super::failure::{Failure, Stage};
@@ -32,7 +33,9 @@ use super::resolve::{self, Family, Resolver};
 use super::services;
 use super::target::{Host, Place, Port, Target};
 
-/// How much of a reply is kept where more than one host is asked, bytes.
+/// How much of a reply is kept where more than one host is asked, bytes; but all of it where it is
+/// printed as it came. Text is printed in the order given, so a slow host holds all that the later
+/// ones have said: up to 64 KiB each is the price of not cutting.
 pub(super) const KEEP_OF_MANY: usize = 1024;
 /// How much is kept of a single host's reply: all that a reply may have.
 pub(super) const KEEP_OF_ONE: usize = reply::REPLY_MAX;
@@ -62,6 +65,8 @@ pub(super) struct Asker {
     resolver: Resolver,
     buffer: RefCell<Box<[u8]>>,
     spare: Cell<usize>,
+    /// One reference more for each socket that is open.
+    open: Rc<()>,
     stream_port: OnceCell<Option<u16>>,
     datagram_port: OnceCell<Option<u16>>,
 }
@@ -82,6 +87,8 @@ struct Trace {
     begun: Cell<Option<Instant>>,
     looked_up: Cell<bool>,
     some_bytes: Cell<bool>,
+    /// What this machine is short of, while a socket waits for it.
+    short: Cell<Option<Errno>>,
 }
 
 impl Trace {
@@ -92,6 +99,7 @@ impl Trace {
             begun: Cell::new(None),
             looked_up: Cell::new(false),
             some_bytes: Cell::new(false),
+            short: Cell::new(None),
         }
     }
     /// When the time is over for a host that begins now.
@@ -112,6 +120,19 @@ impl Trace {
     fn settle(&self, address: SocketAddr) {
         self.address.set(Some(address));
     }
+    /// The time is over. Not the host's fault where this machine was short of something.
+    fn timed_out(&self) -> Failure {
+        if let Some(errno) = self.short.get() {
+            return Failure::Os(errno);
+        }
+        let stage = match (self.begun.get(), self.looked_up.get()) {
+            (None, false) => Stage::LookUp,
+            _ if self.some_bytes.get() => Stage::End,
+            _ => Stage::Answer,
+        };
+        let after = self.limit;
+        Failure::TimedOut { stage, after }
+    }
     /// Something of an answer came.
     fn bytes(&self) {
         self.some_bytes.set(true);
@@ -128,6 +149,7 @@ impl Asker {
             // One byte more than a reply may have, so that one receive can tell.
             buffer: RefCell::new(vec![0; reply::REPLY_MAX + 1].into_boxed_slice()),
             spare: Cell::new(spare),
+            open: Rc::default(),
             stream_port: OnceCell::new(),
             datagram_port: OnceCell::new(),
         }
@@ -226,12 +248,28 @@ impl Asker {
     }
 
     /// A new socket. Where the process or the machine has no descriptor left (look-ups open some
-    /// that nobody counts), it waits until there is one: the host's deadline bounds that.
-    async fn open(&self, family: AddressFamily, kind: SockType) -> Result<OwnedFd, Failure> {
+    /// that nobody counts), it waits until there is one: the host's deadline bounds that, and what
+    /// was missing is told then. Where nothing of ours is open, nothing will be given back.
+    async fn open(
+        &self,
+        family: AddressFamily,
+        kind: SockType,
+        trace: &Trace,
+    ) -> Result<Counted, Failure> {
         loop {
+            let alone = Rc::strong_count(&self.open) == 1 && !self.resolver.is_busy();
             match socket::open(family, kind) {
-                Err(Errno::EMFILE | Errno::ENFILE) => sleep(DESCRIPTOR_PAUSE).await,
-                result => return result.map_err(Failure::Os),
+                Err(Errno::EMFILE) if alone => return Err(Failure::Os(Errno::EMFILE)),
+                Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => {
+                    trace.short.set(Some(errno));
+                    sleep(DESCRIPTOR_PAUSE).await;
+                }
+                result => {
+                    trace.short.set(None);
+                    let count = Rc::clone(&self.open);
+                    let counted = result.map(|fd| Counted { fd, count });
+                    return counted.map_err(Failure::Os);
+                }
             }
         }
     }
@@ -269,25 +307,21 @@ async fn within<T>(
 ) -> Result<T, Failure> {
     match timeout_at(deadline, work).await {
         Ok(result) => result,
-        Err(_) => Err(Failure::TimedOut {
-            stage: match (trace.begun.get(), trace.looked_up.get()) {
-                (None, false) => Stage::LookUp,
-                _ if trace.some_bytes.get() => Stage::End,
-                _ => Stage::Answer,
-            },
-            after: trace.limit,
-        }),
+        Err(_) => Err(trace.timed_out()),
     }
 }
 
 /// A reply → whether it is an answer.
 fn judge(reply: Reply) -> Outcome {
-    let (raw, whole) = (reply.kept, !reply.too_long);
+    let whole = !reply.too_long;
+    // Not from what is kept: the verdict does not hang on how many hosts are asked.
+    let report = report::parse(&reply.line);
+    let raw = reply.into_kept();
     if !whole {
         let reason = format!("the answer is longer than {} KiB", reply::REPLY_MAX / 1024);
         return Outcome::Error { reason, raw, whole };
     }
-    match report::parse(&raw) {
+    match report {
         Ok(report) => Outcome::Up { report, raw },
         Err(reason) => Outcome::Error {
             reason: reason.to_string(),

@@ -33,6 +33,7 @@ struct Interface {
     flags: InterfaceFlags,
     address: IpAddr,
     broadcast: Option<Ipv4Addr>,
+    netmask: Option<Ipv4Addr>,
 }
 
 /// The questions that reach every local network, on `port`; see getifaddrs(3).
@@ -52,12 +53,13 @@ pub(super) fn calls(port: u16, family: Family) -> Result<Vec<Call>, Errno> {
         let Ok(index) = if_nametoindex(entry.interface_name.as_str()) else {
             continue;
         };
-        let broadcast = v4(entry.broadcast);
+        let (broadcast, netmask) = (v4(entry.broadcast), v4(entry.netmask));
         interfaces.push(Interface {
             index,
             flags: entry.flags,
             address,
             broadcast,
+            netmask,
         });
     }
     Ok(choose(&interfaces, port, family))
@@ -94,10 +96,12 @@ fn choose(interfaces: &[Interface], port: u16, family: Family) -> Vec<Call> {
 fn call(interface: &Interface, port: u16) -> Option<Call> {
     match interface.address {
         IpAddr::V4(own) if interface.flags.contains(InterfaceFlags::IFF_BROADCAST) => {
-            // A /31 or /32 has no broadcast address, RFC 3021: there is nobody to find.
+            // Without one of its own (`ip address add` gives none; what glibc tells then is the
+            // address itself), the network's is as good: the kernel routes it as one.
             let broadcast = interface
                 .broadcast
-                .filter(|b| *b != own && !b.is_unspecified())?;
+                .filter(|b| *b != own && !b.is_unspecified())
+                .or_else(|| last_of(own, interface.netmask?))?;
             let to = SocketAddr::V4(SocketAddrV4::new(broadcast, port));
             Some(Call {
                 to,
@@ -115,6 +119,13 @@ fn call(interface: &Interface, port: u16) -> Option<Call> {
         }
         _ => None,
     }
+}
+
+/// The last address of the network, which is everybody's. A /31 or /32 has none, RFC 3021: there
+/// is nobody to find.
+fn last_of(own: Ipv4Addr, netmask: Ipv4Addr) -> Option<Ipv4Addr> {
+    let mask = netmask.to_bits();
+    (mask.count_ones() < 31).then(|| Ipv4Addr::from_bits(own.to_bits() | !mask))
 }
 
 /// 127.0.0.0/8 has a broadcast address in the routing table, though its interface has no flag.
@@ -147,6 +158,7 @@ mod tests {
             flags,
             address: address.parse().unwrap(),
             broadcast,
+            netmask: None,
         }
     }
     fn ethernet() -> InterfaceFlags {
@@ -191,6 +203,26 @@ mod tests {
         assert_eq!(chosen(&all, Family::Any), [&v4[..], &v6[..]].concat());
         assert_eq!(chosen(&all, Family::V4), v4);
         assert_eq!(chosen(&all, Family::V6), v6);
+    }
+
+    #[test]
+    fn an_address_without_a_broadcast_address_has_its_networks() {
+        let with = |mask: &str, broadcast, flags| {
+            let plain = interface(2, flags, "192.0.2.1", broadcast);
+            let netmask = Some(mask.parse().unwrap());
+            chosen(&[Interface { netmask, ..plain }], Family::Any)
+        };
+        let (lan, own) = ("255.255.255.0", Some("192.0.2.1"));
+        for broadcast in [None, own, Some("0.0.0.0")] {
+            assert_eq!(with(lan, broadcast, ethernet()), ["192.0.2.255:7@2"]);
+        }
+        let given = Some("192.0.2.127");
+        assert_eq!(with(lan, given, ethernet()), ["192.0.2.127:7@2"]);
+        for mask in ["255.255.255.254", "255.255.255.255"] {
+            assert!(with(mask, own, ethernet()).is_empty(), "{mask}");
+        }
+        let tunnel = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_POINTOPOINT;
+        assert!(with(lan, None, tunnel).is_empty());
     }
 
     #[test]

@@ -3,11 +3,16 @@
 /// A longer reply than this is refused; the daemon cuts its own there.
 pub(super) const REPLY_MAX: usize = 64 * 1024;
 
+/// As much of the first line decides whether a reply is an answer, whatever is kept of it.
+const LINE_MAX: usize = 1024;
+
 /// The bytes of a reply: the first `keep` of them, and how many there were.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     /// The first bytes.
     pub(super) kept: Vec<u8>,
+    /// The first bytes from the first that is not blank on: what is judged.
+    pub(super) line: Vec<u8>,
     /// How many bytes came in all.
     pub(super) total: usize,
     /// It is longer than [`REPLY_MAX`], or did not fit into the buffer: no whole reply.
@@ -20,8 +25,31 @@ impl Reply {
     pub(super) fn add(&mut self, bytes: &[u8], length: usize, keep: usize) {
         let room = keep.saturating_sub(self.kept.len()).min(bytes.len());
         self.kept.extend_from_slice(&bytes[..room]);
+        let said = if self.line.is_empty() {
+            bytes.trim_ascii_start()
+        } else {
+            bytes
+        };
+        let room = LINE_MAX.saturating_sub(self.line.len()).min(said.len());
+        self.line.extend_from_slice(&said[..room]);
         self.total = self.total.saturating_add(length);
         self.too_long |= length > bytes.len() || self.total > REPLY_MAX;
+    }
+
+    /// What is kept, without the first half of a character whose second is not.
+    pub(super) fn into_kept(mut self) -> Vec<u8> {
+        if self.total > self.kept.len() {
+            let end = self
+                .kept
+                .utf8_chunks()
+                .last()
+                .map_or(&[][..], |c| c.invalid());
+            // None: more bytes could have made it a character.
+            if std::str::from_utf8(end).is_err_and(|error| error.error_len().is_none()) {
+                self.kept.truncate(self.kept.len() - end.len());
+            }
+        }
+        self.kept
     }
 }
 
@@ -40,6 +68,32 @@ mod tests {
             (b"abcde".as_slice(), 8)
         );
         assert!(!reply.too_long);
+    }
+
+    #[test]
+    fn no_half_character_is_kept() {
+        let kept = |bytes: &[u8]| {
+            let mut reply = Reply::default();
+            reply.add(bytes, bytes.len(), 4);
+            reply.into_kept()
+        };
+        assert_eq!(kept("aüöü".as_bytes()), "aü".as_bytes());
+        assert_eq!(kept("aaü\n".as_bytes()), "aaü".as_bytes());
+        assert_eq!(kept("aaaü".as_bytes()), b"aaa");
+        assert_eq!(kept("a\u{1f427}".as_bytes()), b"a");
+        // Its own fault, or all that came.
+        assert_eq!(kept(b"aaa\xffa"), b"aaa\xff");
+        assert_eq!(kept(b"aaa\xc3"), b"aaa\xc3");
+    }
+
+    #[test]
+    fn the_first_line_is_there_whatever_is_kept() {
+        let mut reply = Reply::default();
+        reply.add(b"\n \r\n", 4, 3);
+        reply.add(b"\n up ", 5, 3);
+        reply.add(&[b' '; LINE_MAX], LINE_MAX, 3);
+        assert_eq!(reply.kept, b"\n \r");
+        assert!(reply.line.starts_with(b"up  ") && reply.line.len() == LINE_MAX);
     }
 
     #[test]

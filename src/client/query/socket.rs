@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice};
 use std::net::{self, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
@@ -23,6 +24,20 @@ pub(super) struct Socket {
     /// there is something to do, and nix does it. (`AsyncFd` would be the word for that, but its
     /// safe constructors are deprecated.)
     registered: TcpStream,
+    _count: Rc<()>,
+}
+
+/// A socket that is not yet watched, and counts as one of ours while it is open.
+pub(super) struct Counted {
+    pub(super) fd: OwnedFd,
+    pub(super) count: Rc<()>,
+}
+
+impl From<OwnedFd> for Counted {
+    fn from(fd: OwnedFd) -> Counted {
+        let count = Rc::default();
+        Counted { fd, count }
+    }
 }
 
 /// A socket that is not connected yet, and not yet watched.
@@ -49,9 +64,13 @@ pub(super) fn start(fd: &OwnedFd, address: &dyn SockaddrLike) -> Result<(), Errn
 impl Socket {
     /// Hands the socket to the reactor. Only after `start`: a stream socket that is not even
     /// connecting reports a hang-up.
-    pub(super) fn watch(fd: OwnedFd) -> Result<Socket, Errno> {
+    pub(super) fn watch(socket: impl Into<Counted>) -> Result<Socket, Errno> {
+        let Counted { fd, count } = socket.into();
         match TcpStream::from_std(net::TcpStream::from(fd)) {
-            Ok(registered) => Ok(Socket { registered }),
+            Ok(registered) => Ok(Socket {
+                registered,
+                _count: count,
+            }),
             // epoll_ctl(2): ENOSPC is the limit on watches, ENOMEM the kernel's memory.
             Err(error) => Err(errno_of(&error)),
         }
@@ -97,6 +116,31 @@ impl Socket {
             match result.map_err(|error| errno_of(&error)) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Calls `read` when there is a datagram or an error to take, until it is not EAGAIN. An ICMP
+    /// error alone makes no socket readable: epoll(7) tells it as EPOLLERR, and only whoever waits
+    /// for that hears of it before the next send.
+    pub(super) async fn receive<T>(
+        &self,
+        mut read: impl FnMut(RawFd) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let either = Interest::READABLE | Interest::ERROR;
+        loop {
+            // try_io takes one interest at a time; EAGAIN clears it until the next event.
+            let interest = match self.registered.ready(either).await {
+                Ok(ready) if ready.is_error() => Interest::ERROR,
+                Ok(_) => Interest::READABLE,
+                Err(error) => return Err(errno_of(&error)),
+            };
+            let result = self.registered.try_io(interest, || {
+                read(self.registered.as_raw_fd()).map_err(io::Error::from)
+            });
+            match result.map_err(|error| errno_of(&error)) {
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                result => return result,
             }
         }
     }

@@ -39,9 +39,11 @@ pub(super) async fn ask(
 
 /// Starts one connection.
 async fn connect(asker: &Asker, address: SocketAddr, trace: &Trace) -> Result<Socket, Failure> {
-    let fd = asker.open(family_of(&address), SockType::Stream).await?;
+    let fd = asker
+        .open(family_of(&address), SockType::Stream, trace)
+        .await?;
     trace.begin(address);
-    socket::start(&fd, &SockaddrStorage::from(address)).map_err(Failure::Os)?;
+    socket::start(&fd.fd, &SockaddrStorage::from(address)).map_err(Failure::Os)?;
     Socket::watch(fd).map_err(Failure::Os)
 }
 

@@ -23,29 +23,34 @@ const BACKLOG_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration
 pub(super) async fn ask(asker: &Asker, path: &Path, trace: &Trace) -> Result<Reply, Failure> {
     let address = UnixAddr::new(path).map_err(Failure::Os)?;
     trace.start_clock();
-    match connect(asker, &address, SockType::Stream).await {
+    match connect(asker, &address, SockType::Stream, trace).await {
         Err(Failure::Os(Errno::EPROTOTYPE)) => {}
         socket => return stream::read_to_end(asker, &socket?, MsgFlags::empty(), trace).await,
     }
-    match connect(asker, &address, SockType::SeqPacket).await {
+    match connect(asker, &address, SockType::SeqPacket, trace).await {
         Err(Failure::Os(Errno::EPROTOTYPE)) => {}
         // With MSG_TRUNC a record that does not fit shows its length, unix(7).
         socket => return stream::read_to_end(asker, &socket?, MsgFlags::MSG_TRUNC, trace).await,
     }
-    let socket = connect(asker, &address, SockType::Datagram).await?;
+    let socket = connect(asker, &address, SockType::Datagram, trace).await?;
     datagram::ask_one(asker, socket, trace).await
 }
 
-async fn connect(asker: &Asker, address: &UnixAddr, kind: SockType) -> Result<Socket, Failure> {
-    let fd = asker.open(AddressFamily::Unix, kind).await?;
+async fn connect(
+    asker: &Asker,
+    address: &UnixAddr,
+    kind: SockType,
+    trace: &Trace,
+) -> Result<Socket, Failure> {
+    let fd = asker.open(AddressFamily::Unix, kind, trace).await?;
     if kind == SockType::Datagram {
         // The service can answer only an address: the kernel picks one in the abstract name
         // space (autobind, unix(7)), which leaves nothing behind.
-        bind(fd.as_raw_fd(), &UnixAddr::new_unnamed()).map_err(Failure::Os)?;
+        bind(fd.fd.as_raw_fd(), &UnixAddr::new_unnamed()).map_err(Failure::Os)?;
     }
     let (mut pause, longest) = BACKLOG_PAUSES;
     loop {
-        match socket::start(&fd, address) {
+        match socket::start(&fd.fd, address) {
             Ok(()) => return Socket::watch(fd).map_err(Failure::Os),
             // The backlog is full, and no poll tells when there is room; connect(2).
             Err(Errno::EAGAIN) => sleep(pause).await,

@@ -48,6 +48,8 @@ pub struct Settings {
     pub color: bool,
     /// Standard output is a terminal: a reply is escaped before it goes there.
     pub terminal: bool,
+    /// It can be drawn on.
+    pub screen: bool,
     /// Arrows may be printed; else their ASCII likeness.
     pub utf8: bool,
 }
@@ -55,7 +57,7 @@ pub struct Settings {
 impl Settings {
     /// `format` for one host or `many`, and nothing special else.
     pub fn new(format: Format, many: bool) -> Self {
-        let (reverse, color, terminal, utf8) = (false, false, false, false);
+        let (reverse, color, terminal, screen, utf8) = (false, false, false, false, false);
         Self {
             format,
             many,
@@ -63,8 +65,14 @@ impl Settings {
             reverse,
             color,
             terminal,
+            screen,
             utf8,
         }
+    }
+
+    /// JSON lines, and no picture that would have to hold them.
+    pub(super) fn lines_leave_at_once(&self) -> bool {
+        self.format == Format::JsonLines && !self.screen
     }
 }
 
@@ -90,6 +98,11 @@ pub fn is_success(format: Format, answer: &Answer) -> bool {
         }
         Outcome::Down { .. } => false,
     }
+}
+
+/// A JSON line that leaves at once.
+pub(super) fn line(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    json::line(out, answer)
 }
 
 /// Prints answers; made for one call, or for one round of `--watch`.

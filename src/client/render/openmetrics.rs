@@ -94,9 +94,10 @@ pub(super) fn write(out: &mut impl Write, answers: &[Answer]) -> io::Result<()> 
 }
 
 /// A label's value: backslash, quote and line feed are the format's to escape, the rest is made
-/// safe to look at first.
+/// safe to look at first. A backslash of the name's own is doubled before that, so that no two
+/// hosts have one label: samples that look alike spoil the whole scrape.
 fn label(host: &str) -> String {
-    escape::line(host.as_bytes())
+    escape::line(host.replace('\\', r"\\").as_bytes())
         .replace('\\', r"\\")
         .replace('"', "\\\"")
 }
@@ -166,13 +167,20 @@ ruptime_probe_duration_seconds{host=\"unix:/run/ruptime.sock\"} 0.0019
     fn attack_a_name_that_ends_the_label_or_forges_a_sample() {
         let text = written(&[down("a\"} 1\nruptime_up{host=\"b\\", "no")]);
         assert!(
-            text.contains(r#"ruptime_up{host="a\"} 1\\nruptime_up{host=\"b\\"} 0"#),
+            text.contains(r#"ruptime_up{host="a\"} 1\\nruptime_up{host=\"b\\\\"} 0"#),
             "{text}"
         );
         assert_eq!(
             text.lines().filter(|l| l.starts_with("ruptime_up")).count(),
             1
         );
+    }
+
+    #[test]
+    fn attack_a_name_that_spells_anothers_escape() {
+        let labels = ["\u{1b}", r"\x1b", r"\\x1b", "\n", r"\n", "\"", "\\\""].map(label);
+        let all: std::collections::HashSet<_> = labels.iter().collect();
+        assert_eq!(all.len(), labels.len(), "{labels:?}");
     }
 
     #[test]

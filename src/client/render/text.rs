@@ -41,9 +41,6 @@ fn reply(out: &mut impl Write, settings: &Settings, host: &str, raw: &[u8]) -> i
     if settings.many {
         let host = escape::line(host.as_bytes());
         let lines = raw.strip_suffix(b"\n").unwrap_or(raw);
-        if lines.is_empty() {
-            return Ok(());
-        }
         for line in lines.split(|&b| b == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             writeln!(out, "{host}: {}", escape::line(line))?;
@@ -123,6 +120,24 @@ mod tests {
         );
         assert_eq!(String::from_utf8_lossy(&out), "a: 1\na: 2\nb: 3\n");
         assert_eq!(err, "ruptime: c: refused\n");
+    }
+
+    #[test]
+    fn a_reply_of_blank_lines_is_a_reply_of_its_host() {
+        let (out, err) = written(false, &[saying("a", b"\n"), saying("b", b"\n\n")]);
+        assert_eq!(String::from_utf8_lossy(&out), "a: \nb: \nb: \n");
+        assert_eq!(err, "");
+    }
+
+    #[test]
+    fn the_servers_error_behind_blank_lines_is_its_error() {
+        let mut answer = error("a", "error: no");
+        if let Outcome::Error { raw, .. } = &mut answer.outcome {
+            *raw = b"\n \nerror: no\n".to_vec();
+        }
+        assert!(!super::super::is_success(Format::Text, &answer));
+        let (out, err) = written(false, &[answer]);
+        assert_eq!((out, err.as_str()), (vec![], "ruptime: a: error: no\n"));
     }
 
     #[test]

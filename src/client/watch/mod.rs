@@ -1,10 +1,13 @@
 //! `--watch`: one round of asking after the other, and what changed in between.
 //!
 //! Comes in: how to ask (a closure that gives a round's answers), how to print, how often. Goes
-//! out: on a terminal a table that is drawn over in place; elsewhere one round after the other.
-//! Ends with Ctrl-C (or SIGTERM, SIGHUP), or when standard output cannot be written to.
+//! out: on a terminal a table that is drawn over in place; elsewhere one round after the other; and
+//! whether the last whole round was good. Ends with Ctrl-C (or SIGTERM, SIGHUP, and on a screen
+//! SIGQUIT), or when standard output cannot be written to.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{Signal, raise};
@@ -17,7 +20,7 @@ use self::round::Round;
 use self::screen::Screen;
 use super::answer::Answer;
 use super::clock::Local;
-use super::render::Settings;
+use super::render::{Format, Settings, is_success};
 use super::sort;
 
 mod change;
@@ -26,31 +29,52 @@ mod frame;
 mod round;
 mod screen;
 
+/// What a round has brought.
+#[derive(Debug)]
+pub struct Asked {
+    /// In the order given, or found.
+    pub answers: Vec<Answer>,
+    /// Nobody could be asked: one line that says why.
+    pub failure: Option<String>,
+}
+
 /// Asks every `interval`, from the start of one round to the start of the next (or at once, where
-/// a round took longer), until the user leaves.
+/// a round took longer), until the user leaves. Ok: whether everybody answered in the last whole
+/// round; not so before the first. `spoilt`: it can never be good.
 ///
 /// # Errors
-/// Standard output cannot be written to, or no signal handler can be installed.
+/// Asking failed; standard output cannot be written to, or no signal handler can be installed.
 pub async fn run(
     settings: Settings,
     interval: Duration,
-    mut ask: impl AsyncFnMut() -> Vec<Answer>,
-) -> io::Result<()> {
+    spoilt: bool,
+    mut ask: impl AsyncFnMut() -> io::Result<Asked>,
+) -> io::Result<bool> {
+    let good = Arc::new(AtomicBool::new(false));
     let mut watch = Watch::start(settings, interval)?;
+    if watch.screen.is_none() {
+        events::leave_apart(Arc::clone(&good))?;
+    }
     loop {
         let start = Instant::now();
-        let Some(answers) = watch.until(ask()).await? else {
-            return Ok(());
+        let Some(asked) = watch.until(ask()).await? else {
+            return Ok(good.load(Ordering::Relaxed));
         };
-        watch.show(answers)?;
+        let everybody = watch.show(asked?)?;
+        good.store(everybody && !spoilt, Ordering::Relaxed);
         if watch
             .until(tokio::time::sleep_until(start + interval))
             .await?
             .is_none()
         {
-            return Ok(());
+            return Ok(good.load(Ordering::Relaxed));
         }
     }
+}
+
+/// Whether a round was one in which everybody answered, and anybody.
+fn is_good(format: Format, answers: &[Answer]) -> bool {
+    !answers.is_empty() && answers.iter().all(|answer| is_success(format, answer))
 }
 
 struct Watch {
@@ -58,7 +82,7 @@ struct Watch {
     interval: Duration,
     history: History,
     clock: Local,
-    /// None where standard output is no terminal.
+    /// None where standard output is no terminal, or one that cannot be drawn on.
     screen: Option<(Screen, Events)>,
     frame: Frame,
 }
@@ -71,7 +95,7 @@ impl Watch {
             interval,
             history: History::default(),
             clock: Local::new(),
-            screen: if settings.terminal {
+            screen: if settings.screen {
                 Some(take_screen()?)
             } else {
                 None
@@ -118,10 +142,21 @@ impl Watch {
         }
     }
 
-    fn show(&mut self, mut answers: Vec<Answer>) -> io::Result<()> {
+    /// Ok: whether the round was good.
+    fn show(&mut self, asked: Asked) -> io::Result<bool> {
+        let Asked {
+            mut answers,
+            failure,
+        } = asked;
         let now = SystemTime::now();
-        answers.extend(self.history.absent(&answers, now));
+        let absent = self.history.absent(&answers, now);
+        answers.extend(absent.iter().cloned());
+        let good = failure.is_none() && is_good(self.settings.format, &answers);
         sort::sort(&mut answers, self.settings.sort, self.settings.reverse);
+        let changes = self.history.note(&answers);
+        if self.settings.lines_leave_at_once() {
+            answers = absent;
+        }
         let round = Round {
             settings: Settings {
                 sort: None,
@@ -130,15 +165,17 @@ impl Watch {
             },
             clock: &self.clock,
             now,
-            changes: self.history.note(&answers),
+            changes,
             answers,
+            failure,
         };
         if self.screen.is_some() {
             self.frame = round.frame(self.interval)?;
-            self.draw()
+            self.draw()?;
         } else {
-            round.append(&mut io::stdout().lock(), &mut io::stderr())
+            round.append(&mut io::stdout().lock(), &mut io::stderr())?;
         }
+        Ok(good)
     }
 }
 
@@ -146,4 +183,26 @@ impl Watch {
 fn take_screen() -> io::Result<(Screen, Events)> {
     let events = Events::new()?;
     Ok((Screen::enter()?, events))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use super::*;
+    use crate::client::answer::samples::{down, error, up};
+
+    #[test]
+    fn a_round_is_good_when_everybody_and_anybody_answered() {
+        let (web, db, odd) = (
+            up("web1", 60, None, None),
+            down("db1", "no answer"),
+            error("odd", "hello"),
+        );
+        assert!(is_good(Format::Table, slice::from_ref(&web)));
+        assert!(!is_good(Format::Table, &[]));
+        assert!(!is_good(Format::Table, &[web.clone(), db]));
+        assert!(!is_good(Format::Json, slice::from_ref(&odd)));
+        assert!(is_good(Format::Text, &[web, odd]));
+    }
 }

@@ -20,6 +20,8 @@ pub(super) struct Round<'a> {
     pub(super) answers: Vec<Answer>,
     /// One for each answer.
     pub(super) changes: Vec<Change>,
+    /// Why nobody could be asked.
+    pub(super) failure: Option<String>,
 }
 
 impl Round<'_> {
@@ -32,6 +34,10 @@ impl Round<'_> {
             self.counts()
         );
         let urgent = self.urgent_rows();
+        let failure = self.failure.as_ref().map(|line| Line {
+            text: format!("ruptime: {line}"),
+            urgent: true,
+        });
         let mut bytes = Vec::new();
         match self.settings.format {
             // Failures stand among the replies: standard error would write across the picture.
@@ -46,6 +52,7 @@ impl Round<'_> {
             .lines()
             .enumerate()
             .map(line)
+            .chain(failure)
             .collect();
         Ok(Frame { header, lines })
     }
@@ -53,11 +60,14 @@ impl Round<'_> {
     /// Elsewhere: what the format prints; a table with the time above and a blank line below.
     pub(super) fn append(self, out: &mut impl Write, err: &mut impl Write) -> io::Result<()> {
         let mut bytes = Vec::new();
+        if let Some(line) = &self.failure {
+            // A standard error that cannot be written to leaves nobody to tell.
+            let _ = writeln!(err, "ruptime: {line}");
+        }
         match self.settings.format {
             Format::Text => {
                 let mut failures = Vec::new();
                 self.text(&mut bytes, Some(&mut failures))?;
-                // A standard error that cannot be written to leaves nobody to tell.
                 let _ = err.write_all(&failures);
             }
             Format::Table => {
@@ -176,6 +186,7 @@ mod tests {
             now,
             answers,
             changes,
+            failure: None,
         }
     }
 
@@ -207,6 +218,28 @@ mod tests {
                 ("db1   down since 00:00:00  refused", true),
                 ("odd   error  hello", true),
             ]
+        );
+    }
+
+    #[test]
+    fn that_nobody_could_be_asked_is_told_on_the_screen_and_elsewhere() {
+        let clock = Local::utc();
+        let failed = || Round {
+            answers: vec![],
+            changes: vec![],
+            failure: Some("no network".to_owned()),
+            ..round(&clock, Format::Json)
+        };
+        let frame = failed().frame(Duration::from_secs(2)).expect("a frame");
+        assert_eq!(
+            frame.lines.last().map(|line| line.text.as_str()),
+            Some("ruptime: no network")
+        );
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        failed().append(&mut out, &mut err).expect("written");
+        assert_eq!(
+            (&*out, &*err),
+            (&b"[]\n"[..], &b"ruptime: no network\n"[..])
         );
     }
 

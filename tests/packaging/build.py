@@ -52,6 +52,17 @@ fi
 """
 
 
+# In a folder above the sources, and in the environment, as a builder may have them.
+SETTINGS = """\
+[source.crates-io]
+replace-with = "elsewhere"
+[source.elsewhere]
+directory = "/nowhere"
+[build]
+target-dir = "/build/elsewhere"
+"""
+
+
 def version():
     return next(DIST.glob("ruptime-*-vendor.tar.gz")).name.split("-")[1]
 
@@ -136,6 +147,8 @@ class Builder:
             shutil.copytree(programs(self.release), self.build / "compiled")
         if self.release == "bookworm":
             mount("--bind", "-o", "ro", rust(), str(self.root / "opt/rust"))
+        (self.build / ".cargo").mkdir()
+        (self.build / ".cargo/config.toml").write_text(SETTINGS)
         (self.build / "bin/cargo").write_text(CARGO)
         (self.build / "bin/cargo").chmod(0o755)
 
@@ -152,7 +165,8 @@ class Builder:
                 ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
                  'mount -t proc proc "$0/proc"; exec chroot "$0" "$@"', str(self.root),
                  "env", "-i", f"PATH=/build/bin:/opt/rust/bin:{PATH}", "HOME=/root", "LANG=C.UTF-8",
-                 f"TZ={timezone}", "DEB_BUILD_OPTIONS=nocheck", "sh", "-ec", f"umask {mask}; {command}"],
+                 f"TZ={timezone}", "CARGO_TARGET_DIR=/build/elsewhere", "DEB_BUILD_OPTIONS=nocheck",
+                 "sh", "-ec", f"umask {mask}; {command}"],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=TIMEOUT)
         if done.returncode != 0:
             raise SystemExit(f"{self.release}: the build failed:\n"

@@ -2,6 +2,7 @@
 
 import gzip
 import pathlib
+import platform
 import re
 import subprocess
 import tempfile
@@ -44,6 +45,14 @@ class Built(BuiltTest):
     def test_lintian_says_nothing(self):
         told = [line for line in self.text("lintian").splitlines() if not KNOWN.match(line)]
         self.assertEqual(told, [])
+
+    def test_the_readme_installs_both_packages_and_no_others(self):
+        readme = (build.REPOSITORY / "README.md").read_text()
+        for kind in ("deb", "rpm") if self.release == "bookworm" else ("deb",):
+            pattern = re.search(rf"install \./dist/(.+\.{kind})$", readme, re.MULTILINE)[1]
+            found = self.packages.glob(pattern.replace("$(uname -m)", platform.machine()))
+            self.assertEqual(sorted(re.match(r"[a-z]+-rs", file.name)[0] for file in found),
+                             ["ruptime-rs", "ruptimed-rs"])
 
     def test_no_path_of_the_build_is_in_the_programs(self):
         with tempfile.TemporaryDirectory() as directory:

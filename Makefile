@@ -64,7 +64,7 @@ INSTALLED_daemon = \
 	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime \
 	644:systemd/README.md:$(DOCDIR)/units.md
 
-SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask tests/common/lan tests/needs tests/try tests/system/run tests/system/host.sh tests/packaging/run
+SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/needs tests/try tests/system/run tests/system/host.sh tests/packaging/run
 
 .PHONY: help build run check lint bench soak install uninstall dist deb rpm clean
 

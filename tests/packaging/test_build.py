@@ -49,7 +49,7 @@ class Built(BuiltTest):
     def test_the_readme_installs_both_packages_and_no_others(self):
         readme = (build.REPOSITORY / "README.md").read_text()
         for kind in ("deb", "rpm") if self.release == "bookworm" else ("deb",):
-            pattern = re.search(rf"install \./dist/(\S+\.{kind})$", readme, re.MULTILINE)[1]
+            pattern = re.search(rf"install \./dist/(.+\.{kind})$", readme, re.MULTILINE)[1]
             found = self.packages.glob(pattern.replace("$(uname -m)", platform.machine()))
             self.assertEqual(sorted(re.match(r"[a-z]+-rs", file.name)[0] for file in found),
                              ["ruptime-rs", "ruptimed-rs"])

@@ -37,7 +37,11 @@ TARGET_SECTION = re.compile(r"^\[\[?(lib|bin|example|test|bench)\]")
 
 
 def cargo(*args):
-    return subprocess.run(["cargo", *args], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(["cargo", *args], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        # It has said why.
+        sys.exit(f"crates.py: cargo {args[0]} failed")
+    return done.stdout
 
 
 def metadata(*args):

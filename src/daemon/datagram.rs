@@ -312,7 +312,8 @@ mod tests {
     use super::*;
     use crate::daemon::sockets::classify;
     use std::net::UdpSocket;
-    use std::os::unix::net::UnixDatagram;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
     use std::time::Duration;
 
     fn serving(address: &str) -> (DatagramSocket, SocketAddr) {
@@ -386,25 +387,25 @@ mod tests {
 
     #[test]
     fn a_unix_client_needs_an_address() {
-        let dir = std::env::temp_dir().join(format!("ruptime-datagram-{}", std::process::id()));
-        std::fs::create_dir(&dir).expect("a folder");
-        let path = dir.join("server");
-        let server = UnixDatagram::bind(&path).expect("bound");
+        // In the abstract namespace, which keeps nothing of a test that failed.
+        let name = |who| format!("ruptime-datagram-{}-{who}", std::process::id());
+        let address = |who| UnixAddress::from_abstract_name(name(who)).expect("a name");
+        let path = address("server");
+        let server = UnixDatagram::bind_addr(&path).expect("bound");
         let server =
             DatagramSocket::new(classify(server.into(), "it").expect("served")).expect("prepared");
         UnixDatagram::unbound()
             .expect("a socket")
-            .send_to(b"", &path)
+            .send_to_addr(b"", &path)
             .expect("sent");
         assert!(matches!(server.receive(), Ok(Received::Unnamed)));
-        let client = UnixDatagram::bind(dir.join("client")).expect("bound");
-        client.send_to(b"?", &path).expect("sent");
+        let client = UnixDatagram::bind_addr(&address("client")).expect("bound");
+        client.send_to_addr(b"?", &path).expect("sent");
         let request = receive(&server);
         assert_eq!(server.reply(&request, b"up\n"), Sent::Done);
         let mut reply = [0; 16];
         assert_eq!(client.recv(&mut reply).expect("the reply"), 3);
         drop(client);
-        std::fs::remove_dir_all(&dir).expect("removed");
         assert!(matches!(server.reply(&request, b"up\n"), Sent::Lost(_)));
     }
 }

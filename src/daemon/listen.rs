@@ -385,8 +385,8 @@ mod tests {
 
     #[test]
     fn a_stale_unix_socket_is_replaced_and_anything_else_is_left() {
-        let dir = std::env::temp_dir().join(format!("ruptime-listen-{}", std::process::id()));
-        std::fs::create_dir(&dir).expect("a folder");
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("ruptime-listen-XXXXXX"))
+            .expect("a folder");
         let path = dir.join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
         let bound =

@@ -114,15 +114,18 @@ fn a_crowd_at_one_listener_does_not_hold_up_the_other() {
     }
 }
 
+/// A daemon with one socket of each kind, and where they are to be found.
+fn on_tcp_and_udp(runs: &Runs) -> (Process, Address, At) {
+    let (listener, address) = Address::any_tcp().listen();
+    let (socket, at) = At::udp("127.0.0.1:0").bind();
+    let daemon = one_at_a_time(runs).inherit(listener).inherit(socket);
+    (daemon.start(), address, at)
+}
+
 #[test]
 fn datagrams_without_an_end_do_not_hold_up_a_connection() {
     let runs = Runs::new();
-    let (listener, address) = Address::any_tcp().listen();
-    let (socket, at) = At::udp("127.0.0.1:0").bind();
-    let _process = one_at_a_time(&runs)
-        .inherit(listener)
-        .inherit(socket)
-        .start();
+    let (_process, address, at) = on_tcp_and_udp(&runs);
     // While one question is being answered another waits: each is asked when the next run has
     // begun, so that no run takes them both.
     let asker = Asker::of(&at);
@@ -145,12 +148,7 @@ fn datagrams_without_an_end_do_not_hold_up_a_connection() {
 #[test]
 fn connections_without_an_end_do_not_hold_up_a_datagram() {
     let runs = Runs::new();
-    let (listener, address) = Address::any_tcp().listen();
-    let (socket, at) = At::udp("127.0.0.1:0").bind();
-    let _process = one_at_a_time(&runs)
-        .inherit(listener)
-        .inherit(socket)
-        .start();
+    let (_process, address, at) = on_tcp_and_udp(&runs);
     // Of three one is served, and another always waits.
     let exchange = || {
         run_of(&address.connect().reply());

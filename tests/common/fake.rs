@@ -3,13 +3,11 @@
 //! Each fake is a thread with a socket whose port or path nobody else has. It polls with a bound
 //! and looks at a flag, so that dropping it ends it whatever its peer does; a test that fails
 //! leaves nothing behind.
-#![allow(dead_code)] // Every test file uses a part.
-
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -137,30 +135,6 @@ fn to_the_end(command: &mut Command, input: &[u8]) -> Ran {
             .expect("a reader")
             .expect("standard error is text"),
         took,
-    }
-}
-
-/// A folder of the test's own.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Folder {
-        let template = std::env::temp_dir().join("ruptime-test-XXXXXX");
-        Folder(nix::unistd::mkdtemp(&template).expect("a folder"))
-    }
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path(name);
-        std::fs::write(&path, content).expect("a file");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -357,23 +331,6 @@ pub(crate) fn at(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse().expect("an address"), port)
 }
 
-/// Whether this machine has an IPv6 loopback address; a machine without cannot test it, and says so.
-pub(crate) fn has_ipv6() -> bool {
-    let there = TcpListener::bind(at("::1", 0)).is_ok();
-    if !there {
-        left_out("no IPv6 on this machine");
-    }
-    there
-}
-
-/// Tells that a test was left out; a failure where nothing may be left out.
-#[track_caller]
-pub(crate) fn left_out(reason: &str) {
-    let must = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-    assert!(!must, "nothing may be left out with CI=true: {reason}");
-    eprintln!("left out: {reason}");
-}
-
 /// `unshare` with these flags, in a user namespace where that is allowed, else as root; None (told)
 /// where neither is.
 pub(crate) fn unshare(flags: &str) -> Option<Vec<String>> {
@@ -384,7 +341,7 @@ pub(crate) fn unshare(flags: &str) -> Option<Vec<String>> {
             return Some(vec!["unshare".to_owned(), flags, "--kill-child".to_owned()]);
         }
     }
-    left_out("no namespaces without root");
+    super::leave_out("no namespaces without root");
     None
 }
 

@@ -1,8 +1,6 @@
 //! Datagrams that say they come from somebody else.
 
 // Each test program uses its own part of this.
-#![allow(dead_code)]
-
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 

@@ -9,12 +9,17 @@
 
 pub(crate) mod daemon;
 pub(crate) mod datagrams;
+pub(crate) mod fake;
+pub(crate) mod forge;
 pub(crate) mod launchers;
 pub(crate) mod manager;
 pub(crate) mod net;
+pub(crate) mod netns;
 pub(crate) mod pipe;
 pub(crate) mod process;
+pub(crate) mod runs;
 pub(crate) mod temp;
+pub(crate) mod terminal;
 
 use std::io;
 use std::net::UdpSocket;

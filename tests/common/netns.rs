@@ -5,8 +5,6 @@
 //! starts there stays there.
 
 // Each test program uses its own part of this.
-#![allow(dead_code)]
-
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::panic::resume_unwind;

@@ -2,8 +2,6 @@
 //! what comes before what, and waits for nothing by the clock.
 
 // Each test program uses its own part of this.
-#![allow(dead_code)]
-
 use std::fs::{File, OpenOptions, read_to_string};
 use std::io::Write;
 

@@ -30,6 +30,13 @@ impl TempDir {
         self.path.join(name)
     }
 
+    /// Writes a file, and gives its path.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        std::fs::write(&path, content).expect("a file");
+        path
+    }
+
     /// The same as text, for command lines and scripts.
     pub(crate) fn text(&self, name: &str) -> String {
         self.join(name).display().to_string()

@@ -1,11 +1,9 @@
 //! A terminal of the test's own, in a tmux server of its own: what a user would see.
-#![allow(dead_code)] // Every test file uses a part.
-
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::fake::Folder;
+use super::temp::TempDir;
 
 /// Only a hang reaches it.
 const BOUND: Duration = Duration::from_secs(60);
@@ -14,7 +12,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Ends with all that runs in it when it is dropped.
 pub(crate) struct Terminal {
-    folder: Folder,
+    folder: TempDir,
     /// tmux in the foreground, so that it is a child to be waited for.
     server: Option<Child>,
 }
@@ -23,7 +21,7 @@ impl Terminal {
     /// Runs a shell script in a terminal of so many columns and rows. The screen stays when the
     /// script has ended.
     pub(crate) fn run(script: &str, columns: u32, rows: u32) -> Terminal {
-        let folder = Folder::new();
+        let folder = TempDir::new();
         folder.file("script", script);
         folder.file(
             "tmux.conf",
@@ -41,7 +39,7 @@ impl Terminal {
             .spawn();
         terminal.server = Some(server.expect("tmux starts"));
         let size = [columns, rows].map(|n| n.to_string());
-        let script = terminal.folder.path("script").display().to_string();
+        let script = terminal.folder.join("script").display().to_string();
         let start = [
             "new-session",
             "-d",
@@ -175,15 +173,15 @@ impl Terminal {
         command
             .arg("-u")
             .arg("-S")
-            .arg(self.folder.path("socket"))
+            .arg(self.folder.join("socket"))
             .arg("-f")
-            .arg(self.folder.path("tmux.conf"))
+            .arg(self.folder.join("tmux.conf"))
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("TERM", "xterm-256color")
             .env("LANG", "C.UTF-8")
             .env("SHELL", "/bin/sh")
-            .env("HOME", self.folder.path(""));
+            .env("HOME", self.folder.join(""));
         command
     }
 }
@@ -203,7 +201,7 @@ impl Drop for Terminal {
 pub(crate) fn is_there() -> bool {
     let there = Command::new("tmux").arg("-V").output().is_ok();
     if !there {
-        super::fake::left_out("tmux is not installed");
+        super::leave_out("tmux is not installed");
     }
     there
 }

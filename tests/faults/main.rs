@@ -4,7 +4,6 @@
 //!
 //! Whatever fails, the daemon says so once and not once a turn, takes no processor time while the
 //! fault lasts, serves again when it is over, and stops when it is told to.
-#![cfg(feature = "daemon")]
 
 mod cgroup;
 #[path = "../common/mod.rs"]

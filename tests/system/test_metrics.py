@@ -1,6 +1,6 @@
 """ruptime-metrics.timer: what node_exporter's textfile collector finds, and when.
 
-node_exporter and Prometheus themselves are run in tests/metrics.rs.
+node_exporter and Prometheus themselves are run in tests/it/metrics.rs.
 """
 
 from case import SystemTest

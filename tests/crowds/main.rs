@@ -1,0 +1,9 @@
+//! Many clients at once, some of them hostile, and one honest client beside them that is answered.
+//! Apart from `it`, because they keep every processor busy.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod daemon_fairness;
+mod hostile;
+mod network_floods;

@@ -12,13 +12,15 @@
 //!
 //! The two share nothing but the [`PORT`] and the [`SERVICE`] name: the protocol is "connect, read to the end".
 
+mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(feature = "client")]
+pub mod escape;
 #[cfg(test)]
 mod found;
-mod usage;
 
 /// The service's name in services(5), looked up by the client.
 pub const SERVICE: &str = "ruptime";

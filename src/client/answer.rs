@@ -1,4 +1,4 @@
-//! What became of one host: comes from `query`, goes to `render`. Plain values, no behaviour.
+//! What became of one host: comes from `query`, goes to `output`. Plain values, no behaviour.
 
 use std::time::{Duration, SystemTime};
 

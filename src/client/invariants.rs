@@ -4,10 +4,10 @@
 //! One body, two launchers: the property tests below run each check on a few hundred inputs with
 //! every `cargo test`, and the targets in `tests/fuzz` on millions that look for new paths.
 
-use super::escape;
 use super::hosts::Hosts;
+use super::hosts::target::{Host, Place, Port, Target};
 use super::report::{self, NotUptime};
-use super::target::{Host, Place, Port, Target};
+use crate::escape;
 
 /// Nothing that a terminal obeys, on one line, and no longer than this many characters.
 fn is_safe_line(text: &str, longest: usize) -> bool {

@@ -11,31 +11,23 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 pub mod answer;
-pub mod clock;
-mod descriptors;
-pub mod escape;
-mod failure;
+mod discover;
 mod fleet;
 pub mod hosts;
 #[cfg(any(test, fuzzing))]
 pub mod invariants;
 pub mod options;
-pub mod progress;
+pub mod output;
 mod query;
-pub mod render;
 pub mod report;
-mod resolve;
-mod services;
 mod session;
-pub mod sort;
-pub mod target;
-mod wait;
+pub mod terminal;
 pub mod watch;
 
-use self::failure::io_words;
 use self::hosts::Hosts;
 use self::options::{Color, Options, Output, Sort};
-use self::render::Format;
+use self::output::Format;
+use self::query::failure::io_words;
 use self::session::Session;
 
 /// Some host did not answer, or the output could not be written.
@@ -78,7 +70,7 @@ fn run(options: &Options) -> u8 {
     if hosts.targets.is_empty() && !options.discover {
         // Only bad lines, told above: nobody's rows, in a form that a reader can parse.
         let settings = render_settings(options, false);
-        let nobody = render::Renderer::new(settings, io::stdout(), io::stderr()).finish();
+        let nobody = output::Renderer::new(settings, io::stdout(), io::stderr()).finish();
         return status(nobody.map(|()| false), false);
     }
     let told_bad_lines = !hosts.complaints.is_empty();
@@ -124,7 +116,7 @@ fn knows_sequences(term: Option<&OsStr>) -> bool {
     term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-fn render_settings(options: &Options, many: bool) -> render::Settings {
+fn render_settings(options: &Options, many: bool) -> output::Settings {
     let terminal = io::stdout().is_terminal();
     let screen = terminal && can_draw();
     let format = match options.output {
@@ -142,19 +134,19 @@ fn render_settings(options: &Options, many: bool) -> render::Settings {
         Color::Auto => screen && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     let sort = match options.sort() {
-        Some(Sort::Load) => Some(sort::Key::Load),
-        Some(Sort::Uptime) => Some(sort::Key::Uptime),
-        Some(Sort::Users) => Some(sort::Key::Users),
-        None => options.discover.then_some(sort::Key::Name),
+        Some(Sort::Load) => Some(output::sort::Key::Load),
+        Some(Sort::Uptime) => Some(output::sort::Key::Uptime),
+        Some(Sort::Users) => Some(output::sort::Key::Users),
+        None => options.discover.then_some(output::sort::Key::Name),
     };
-    render::Settings {
+    output::Settings {
         sort,
         reverse: options.reverse,
         color,
         terminal,
         screen,
-        utf8: render::is_utf8_locale(|name| env::var(name).ok()),
-        ..render::Settings::new(format, many)
+        utf8: output::is_utf8_locale(|name| env::var(name).ok()),
+        ..output::Settings::new(format, many)
     }
 }
 

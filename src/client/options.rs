@@ -14,10 +14,10 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
-use super::escape;
-use super::failure::io_words;
-use super::target::Port;
-use crate::usage;
+use super::hosts::target::Port;
+use super::query::failure::io_words;
+use crate::cli;
+use crate::escape;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +42,7 @@ Exit status: 0 when every host answered, 1 when some did not, 2 for a usage erro
     max_term_width = 100
 )]
 pub struct Options {
-    /// The hosts to ask, as [`Target::parse`](super::target::Target::parse) reads them.
+    /// The hosts to ask, as [`Target::parse`](super::hosts::target::Target::parse) reads them.
     #[arg(
         value_name = "HOST",
         help = "NAME, NAME:PORT, [V6]:PORT, an address, udp:… before any of these, or unix:PATH"
@@ -228,7 +228,7 @@ fn tell(error: &clap::Error) -> u8 {
     let named = (error.kind() == ErrorKind::InvalidUtf8)
         .then(|| no_text(env::args_os().skip(1)))
         .flatten();
-    let line = named.unwrap_or_else(|| usage::one_line(error));
+    let line = named.unwrap_or_else(|| cli::one_line(error));
     super::complain(format_args!("{line} (see ruptime --help)"));
     2
 }
@@ -281,7 +281,7 @@ mod tests {
     fn parse(line: &str) -> Result<Options, String> {
         Options::try_parse_from(line.split_whitespace())
             .and_then(checked)
-            .map_err(|error| usage::one_line(&error))
+            .map_err(|error| cli::one_line(&error))
     }
 
     #[test]

@@ -15,7 +15,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::escape;
+use crate::escape;
 
 /// An uptime line is some 80 bytes; what is longer is something else.
 const MAX_LINE: usize = 512;

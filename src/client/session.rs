@@ -13,15 +13,16 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::answer::Answer;
-use super::descriptors::{self, Budget};
-use super::failure::{io_words, words};
+use super::discover;
+use super::fleet::descriptors::{self, Budget};
 use super::fleet::{self, Sink};
+use super::hosts::target::Target;
 use super::options::{Options, Output};
-use super::progress::{self, Progress};
+use super::output::{self, Format, Renderer};
+use super::query::failure::{io_words, words};
+use super::query::resolve::{Family, Resolver};
 use super::query::{self, Asker};
-use super::render::{self, Format, Renderer};
-use super::resolve::{Family, Resolver};
-use super::target::Target;
+use super::terminal::progress::{self, Progress};
 use super::{complain, watch};
 
 /// For standard output, bytes: a table of thousands leaves in a few writes.
@@ -75,7 +76,7 @@ impl Session {
     }
 
     /// Asks every host once and prints the answers. Ok: whether all are answers.
-    pub(super) fn once(&self, settings: render::Settings) -> io::Result<bool> {
+    pub(super) fn once(&self, settings: output::Settings) -> io::Result<bool> {
         let out = BufWriter::with_capacity(WRITE_BUFFER, io::stdout());
         let round = Round::new(Renderer::new(settings, out, io::stderr()), settings.format);
         let round = Rc::new(RefCell::new(Some(round)));
@@ -105,7 +106,7 @@ impl Session {
     /// whole round are answers, and there was one; never where `spoilt`.
     pub(super) fn watch(
         &self,
-        settings: render::Settings,
+        settings: output::Settings,
         interval: Duration,
         spoilt: bool,
     ) -> io::Result<bool> {
@@ -124,7 +125,7 @@ impl Session {
             let (collected, written) = (Rc::clone(&collected), Rc::clone(&written));
             Box::new(move |place, answer| {
                 if at_once {
-                    let result = render::line(&mut io::stdout().lock(), &answer);
+                    let result = output::line(&mut io::stdout().lock(), &answer);
                     if result.is_err() {
                         *written.borrow_mut() = result;
                         return ControlFlow::Break(());
@@ -147,7 +148,7 @@ impl Session {
     /// Asks every host; the error is one line: nobody could be asked at all.
     async fn ask(&self, sink: Sink) -> Result<(), String> {
         if self.discover {
-            return query::discover(&self.asker, sink).await;
+            return discover::discover(&self.asker, sink).await;
         }
         let targets = Rc::clone(&self.targets);
         fleet::ask(Rc::clone(&self.asker), targets, self.jobs, self.wait, sink).await;
@@ -196,7 +197,7 @@ impl<O: Write, E: Write> Round<O, E> {
 
     fn take(&mut self, place: usize, answer: Answer) -> ControlFlow<()> {
         self.answers += 1;
-        self.all_good &= render::is_success(self.format, &answer);
+        self.all_good &= output::is_success(self.format, &answer);
         match self.renderer.answer(place, answer) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {

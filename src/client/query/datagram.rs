@@ -20,7 +20,7 @@ use super::reply::Reply;
 use super::socket::{self, Socket};
 use super::stream::{ATTEMPT_DELAY, Failures};
 use super::{Asker, Spare, Trace, family_of};
-use crate::client::failure::Failure;
+use crate::client::query::failure::Failure;
 
 /// The first pause before a question is repeated: a tenth of the timeout, within these bounds.
 /// A local network answers within the lower, and the command itself takes milliseconds.

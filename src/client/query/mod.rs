@@ -5,10 +5,11 @@
 //! module; the time of a host runs from its look-up to its last byte, whatever the kind.
 
 mod datagram;
-mod discover;
-mod networks;
-mod reply;
-mod socket;
+pub(crate) mod failure;
+pub(crate) mod reply;
+pub(crate) mod resolve;
+mod services;
+pub(crate) mod socket;
 mod stream;
 mod unix;
 
@@ -22,48 +23,46 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockType};
 use tokio::time::{sleep, timeout_at};
 
-pub(super) use self::discover::discover;
+use self::failure::{Failure, Stage};
 use self::reply::Reply;
+use self::resolve::{Family, Resolver};
 use self::socket::Counted;
-use super::answer::{Answer, Outcome};
-use super::escape;
-use super::failure::{Failure, Stage};
-use super::report;
-use super::resolve::{self, Family, Resolver};
-use super::services;
-use super::target::{Host, Place, Port, Target};
+use crate::client::answer::{Answer, Outcome};
+use crate::client::hosts::target::{Host, Place, Port, Target};
+use crate::client::report;
+use crate::escape;
 
 /// How much of a reply is kept where more than one host is asked, bytes; but all of it where it is
 /// printed as it came. Text is printed in the order given, so a slow host holds all that the later
 /// ones have said: up to 64 KiB each is the price of not cutting.
-pub(super) const KEEP_OF_MANY: usize = 1024;
+pub(crate) const KEEP_OF_MANY: usize = 1024;
 /// How much is kept of a single host's reply: all that a reply may have.
-pub(super) const KEEP_OF_ONE: usize = reply::REPLY_MAX;
+pub(crate) const KEEP_OF_ONE: usize = reply::REPLY_MAX;
 
 /// How long to wait for a descriptor when there is none: until another host's is closed.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the command line says about asking.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// For one host, from the first look-up to the last byte.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     /// The families that may be used.
-    pub(super) family: Family,
+    pub(crate) family: Family,
     /// Datagrams for every host named without a scheme.
-    pub(super) udp: bool,
+    pub(crate) udp: bool,
     /// The port of a host that was written without one.
-    pub(super) port: Option<Port>,
+    pub(crate) port: Option<Port>,
     /// How many bytes of a reply are kept.
-    pub(super) keep: usize,
+    pub(crate) keep: usize,
 }
 
 /// What all hosts share.
-pub(super) struct Asker {
-    settings: Settings,
-    keep: usize,
+pub(crate) struct Asker {
+    pub(crate) settings: Settings,
+    pub(crate) keep: usize,
     resolver: Resolver,
-    buffer: RefCell<Box<[u8]>>,
+    pub(crate) buffer: RefCell<Box<[u8]>>,
     spare: Cell<usize>,
     /// One reference more for each socket that is open.
     open: Rc<()>,
@@ -72,7 +71,7 @@ pub(super) struct Asker {
 }
 
 /// A descriptor beyond the first of a host; given back when dropped.
-pub(super) struct Spare<'a>(&'a Cell<usize>);
+pub(crate) struct Spare<'a>(&'a Cell<usize>);
 
 impl Drop for Spare<'_> {
     fn drop(&mut self) {
@@ -141,7 +140,7 @@ impl Trace {
 
 impl Asker {
     /// `spare`: descriptors that may be open beyond one for each host.
-    pub(super) fn new(settings: Settings, resolver: Resolver, spare: usize) -> Asker {
+    pub(crate) fn new(settings: Settings, resolver: Resolver, spare: usize) -> Asker {
         Asker {
             keep: settings.keep,
             settings,
@@ -156,13 +155,13 @@ impl Asker {
     }
 
     /// The time for one host.
-    pub(super) fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.settings.timeout
     }
 
     /// Asks one host once, within `limit` from the first look-up to the last byte. The second
     /// value tells whether a later try may go better.
-    pub(super) async fn ask(&self, target: &Target, limit: Duration) -> (Answer, bool) {
+    pub(crate) async fn ask(&self, target: &Target, limit: Duration) -> (Answer, bool) {
         let trace = Trace::new(limit);
         let result = match &target.place {
             Place::Unix(path) => {
@@ -221,7 +220,7 @@ impl Asker {
     }
 
     /// The port to ask: the host's own, the command line's, services(5)', ours.
-    fn port(&self, own: Option<&Port>, udp: bool) -> Result<u16, Failure> {
+    pub(crate) fn port(&self, own: Option<&Port>, udp: bool) -> Result<u16, Failure> {
         match own.or(self.settings.port.as_ref()) {
             Some(Port::Number(number)) => Ok(*number),
             Some(Port::Service(name)) => services::port_of(name, udp).ok_or_else(|| {
@@ -312,7 +311,7 @@ async fn within<T>(
 }
 
 /// A reply → whether it is an answer.
-fn judge(reply: Reply) -> Outcome {
+pub(crate) fn judge(reply: Reply) -> Outcome {
     let whole = !reply.too_long;
     // Not from what is kept: the verdict does not hang on how many hosts are asked.
     let report = report::parse(&reply.line);
@@ -332,7 +331,7 @@ fn judge(reply: Reply) -> Outcome {
 }
 
 /// An address as people write it: a zone by its interface's name.
-fn show(address: &SocketAddr) -> String {
+pub(crate) fn show(address: &SocketAddr) -> String {
     if let SocketAddr::V6(v6) = address {
         if v6.scope_id() != 0 {
             return format!(

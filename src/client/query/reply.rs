@@ -1,28 +1,28 @@
 //! What has come of a reply so far, bounded. Pure.
 
 /// A longer reply than this is refused; the daemon cuts its own there.
-pub(super) const REPLY_MAX: usize = 64 * 1024;
+pub(crate) const REPLY_MAX: usize = 64 * 1024;
 
 /// As much of the first line decides whether a reply is an answer, whatever is kept of it.
 const LINE_MAX: usize = 1024;
 
 /// The bytes of a reply: the first `keep` of them, and how many there were.
 #[derive(Debug, Default)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// The first bytes.
-    pub(super) kept: Vec<u8>,
+    pub(crate) kept: Vec<u8>,
     /// The first bytes from the first that is not blank on: what is judged.
-    pub(super) line: Vec<u8>,
+    pub(crate) line: Vec<u8>,
     /// How many bytes came in all.
-    pub(super) total: usize,
+    pub(crate) total: usize,
     /// It is longer than [`REPLY_MAX`], or did not fit into the buffer: no whole reply.
-    pub(super) too_long: bool,
+    pub(crate) too_long: bool,
 }
 
 impl Reply {
     /// Adds what one receive brought; `length` is what there was to receive, more than `bytes`
     /// when a datagram was cut.
-    pub(super) fn add(&mut self, bytes: &[u8], length: usize, keep: usize) {
+    pub(crate) fn add(&mut self, bytes: &[u8], length: usize, keep: usize) {
         let room = keep.saturating_sub(self.kept.len()).min(bytes.len());
         self.kept.extend_from_slice(&bytes[..room]);
         let said = if self.line.is_empty() {
@@ -37,7 +37,7 @@ impl Reply {
     }
 
     /// What is kept, without the first half of a character whose second is not.
-    pub(super) fn into_kept(mut self) -> Vec<u8> {
+    pub(crate) fn into_kept(mut self) -> Vec<u8> {
         if self.total > self.kept.len() {
             let end = self
                 .kept

@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// A socket of any kind. Dropping it closes it.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     /// Whatever the socket is, this type is only its registration with the reactor: it says when
     /// there is something to do, and nix does it. (`AsyncFd` would be the word for that, but its
     /// safe constructors are deprecated.)
@@ -28,9 +28,9 @@ pub(super) struct Socket {
 }
 
 /// A socket that is not yet watched, and counts as one of ours while it is open.
-pub(super) struct Counted {
-    pub(super) fd: OwnedFd,
-    pub(super) count: Rc<()>,
+pub(crate) struct Counted {
+    pub(crate) fd: OwnedFd,
+    pub(crate) count: Rc<()>,
 }
 
 impl From<OwnedFd> for Counted {
@@ -41,7 +41,7 @@ impl From<OwnedFd> for Counted {
 }
 
 /// A socket that is not connected yet, and not yet watched.
-pub(super) fn open(family: AddressFamily, kind: SockType) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(family: AddressFamily, kind: SockType) -> Result<OwnedFd, Errno> {
     socket(
         family,
         kind,
@@ -54,7 +54,7 @@ pub(super) fn open(family: AddressFamily, kind: SockType) -> Result<OwnedFd, Err
 /// - EINPROGRESS: under way, the socket becomes writable, or failed with its pending error;
 /// - EINTR: the same, it goes on without us;
 /// - everything else is final for this socket.
-pub(super) fn start(fd: &OwnedFd, address: &dyn SockaddrLike) -> Result<(), Errno> {
+pub(crate) fn start(fd: &OwnedFd, address: &dyn SockaddrLike) -> Result<(), Errno> {
     match connect(fd.as_raw_fd(), address) {
         Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno),
@@ -64,7 +64,7 @@ pub(super) fn start(fd: &OwnedFd, address: &dyn SockaddrLike) -> Result<(), Errn
 impl Socket {
     /// Hands the socket to the reactor. Only after `start`: a stream socket that is not even
     /// connecting reports a hang-up.
-    pub(super) fn watch(socket: impl Into<Counted>) -> Result<Socket, Errno> {
+    pub(crate) fn watch(socket: impl Into<Counted>) -> Result<Socket, Errno> {
         let Counted { fd, count } = socket.into();
         match TcpStream::from_std(net::TcpStream::from(fd)) {
             Ok(registered) => Ok(Socket {
@@ -77,7 +77,7 @@ impl Socket {
     }
 
     /// Whether a connection that is under way stands or has failed.
-    pub(super) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), Errno>> {
+    pub(crate) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), Errno>> {
         if let Err(error) = ready!(self.registered.poll_write_ready(cx)) {
             return Poll::Ready(Err(errno_of(&error)));
         }
@@ -90,7 +90,7 @@ impl Socket {
 
     /// Receives once, as recv(2): the number of bytes, 0 at the end of a stream. With MSG_TRUNC
     /// (never on TCP, where it discards, tcp(7)) the whole length of a datagram or record.
-    pub(super) fn poll_recv(
+    pub(crate) fn poll_recv(
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
@@ -123,7 +123,7 @@ impl Socket {
     /// Calls `read` when there is a datagram or an error to take, until it is not EAGAIN. An ICMP
     /// error alone makes no socket readable: epoll(7) tells it as EPOLLERR, and only whoever waits
     /// for that hears of it before the next send.
-    pub(super) async fn receive<T>(
+    pub(crate) async fn receive<T>(
         &self,
         mut read: impl FnMut(RawFd) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
@@ -147,7 +147,7 @@ impl Socket {
 
     /// Sends one datagram of one byte, as send(2), without waiting. Its content means nothing;
     /// NUL is what the textbook's client sends (APUE 16.6).
-    pub(super) fn ask(&self) -> Result<(), Errno> {
+    pub(crate) fn ask(&self) -> Result<(), Errno> {
         loop {
             match send(self.registered.as_raw_fd(), &[0], MsgFlags::MSG_NOSIGNAL) {
                 Err(Errno::EINTR) => {}
@@ -157,7 +157,7 @@ impl Socket {
     }
 
     /// Sends the same byte to a broadcast or multicast address, from one interface.
-    pub(super) fn ask_everybody(
+    pub(crate) fn ask_everybody(
         &self,
         to: SocketAddr,
         interface: u32,
@@ -184,7 +184,7 @@ impl Socket {
     }
 
     /// Receives one datagram and its sender, as recvfrom(2).
-    pub(super) fn poll_recv_from(
+    pub(crate) fn poll_recv_from(
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::reply::Reply;
 use super::socket::{self, Socket};
 use super::{Asker, Spare, Trace, family_of};
-use crate::client::failure::Failure;
+use crate::client::query::failure::Failure;
 
 /// RFC 8305 section 5, "Connection Attempt Delay".
 pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

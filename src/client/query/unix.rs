@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::reply::Reply;
 use super::socket::{self, Socket};
 use super::{Asker, Trace, datagram, stream};
-use crate::client::failure::Failure;
+use crate::client::query::failure::Failure;
 
 /// The first pause when the listener's backlog is full, and the longest.
 const BACKLOG_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));

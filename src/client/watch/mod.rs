@@ -13,21 +13,18 @@ use std::time::{Duration, SystemTime};
 use nix::sys::signal::{Signal, raise};
 use tokio::time::Instant;
 
-use self::change::History;
-use self::events::{Event, Events};
-use self::frame::Frame;
-use self::round::Round;
-use self::screen::Screen;
-use super::answer::Answer;
-use super::clock::Local;
-use super::render::{Format, Settings, is_success};
-use super::sort;
+use self::changes::History;
+use self::rounds::Round;
+use crate::client::answer::Answer;
+use crate::client::output::clock::Local;
+use crate::client::output::sort;
+use crate::client::output::{Format, Settings, is_success};
+use crate::client::terminal::frame::Frame;
+use crate::client::terminal::screen::Screen;
+use crate::client::terminal::signals::{self, Event, Events};
 
-mod change;
-mod events;
-mod frame;
-mod round;
-mod screen;
+mod changes;
+mod rounds;
 
 /// What a round has brought.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ pub async fn run(
     let good = Arc::new(AtomicBool::new(false));
     let mut watch = Watch::start(settings, interval)?;
     if watch.screen.is_none() {
-        events::leave_apart(Arc::clone(&good))?;
+        signals::leave_apart(Arc::clone(&good))?;
     }
     loop {
         let start = Instant::now();

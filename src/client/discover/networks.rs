@@ -10,20 +10,20 @@ use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
-use crate::client::resolve::Family;
+use crate::client::query::resolve::Family;
 
 /// RFC 4291 section 2.7.1, link-local scope.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// One question to everybody on one network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Call {
+pub(crate) struct Call {
     /// The broadcast or multicast address.
-    pub(super) to: SocketAddr,
+    pub(crate) to: SocketAddr,
     /// The interface that it leaves from.
-    pub(super) interface: u32,
+    pub(crate) interface: u32,
     /// The address that it leaves from, for IPv4.
-    pub(super) from: Option<Ipv4Addr>,
+    pub(crate) from: Option<Ipv4Addr>,
 }
 
 /// One address of one interface.
@@ -37,7 +37,7 @@ struct Interface {
 }
 
 /// The questions that reach every local network, on `port`; see getifaddrs(3).
-pub(super) fn calls(port: u16, family: Family) -> Result<Vec<Call>, Errno> {
+pub(crate) fn calls(port: u16, family: Family) -> Result<Vec<Call>, Errno> {
     let mut interfaces = Vec::new();
     for entry in getifaddrs()? {
         let v4 = |address: Option<nix::sys::socket::SockaddrStorage>| {

@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(16);
 
 /// How long to go on with one host.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// All of it.
     total: Duration,
     /// The next pause.
@@ -22,7 +22,7 @@ pub(super) struct Patience {
 
 impl Patience {
     /// To keep trying for `total` since the first try.
-    pub(super) fn new(total: Duration) -> Patience {
+    pub(crate) fn new(total: Duration) -> Patience {
         Patience {
             total,
             pause: FIRST,
@@ -32,7 +32,7 @@ impl Patience {
     /// The time for a try that begins `since` after the first. One that begins late, because
     /// other hosts had their turn, has what was kept for the last try all the same: in no time
     /// nobody answers. Rounded, for it is told to the user.
-    pub(super) fn for_try(&self, since: Duration, timeout: Duration) -> Duration {
+    pub(crate) fn for_try(&self, since: Duration, timeout: Duration) -> Duration {
         let left = self.total.saturating_sub(since).as_secs_f64();
         let left = Duration::from_secs_f64((left * 1e3).round() / 1e3);
         timeout.min(left.max(self.last()))
@@ -44,7 +44,7 @@ impl Patience {
     }
 
     /// The pause after a try that failed `since` after the first began; None: give up.
-    pub(super) fn pause(&mut self, since: Duration) -> Option<Duration> {
+    pub(crate) fn pause(&mut self, since: Duration) -> Option<Duration> {
         let left = self.total.saturating_sub(since);
         let last = self.last();
         if left <= last {

@@ -7,8 +7,8 @@
 use std::io::{self, Write};
 
 use crate::client::answer::{Answer, Outcome};
-use crate::client::escape;
 use crate::client::report::Report;
+use crate::escape;
 
 struct Family {
     name: &'static str,

@@ -25,17 +25,17 @@ const PER_LOOK_UP: usize = 2;
 
 /// What may be open at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     /// Hosts asked at once, each with one socket.
-    pub(super) jobs: usize,
+    pub(crate) jobs: usize,
     /// Names looked up at once.
-    pub(super) look_ups: usize,
+    pub(crate) look_ups: usize,
     /// Sockets for the second and further addresses of hosts.
-    pub(super) spare: usize,
+    pub(crate) spare: usize,
 }
 
 /// Raises the soft limit, and gives the limit that holds then.
-pub(super) fn raise_limit() -> usize {
+pub(crate) fn raise_limit() -> usize {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         // getrlimit(2) fails only for a bad argument; the limit that every Linux begins with.
         return 1024;
@@ -50,7 +50,7 @@ pub(super) fn raise_limit() -> usize {
 
 /// Whether there are descriptors for the runtime itself, which panics where its signals find none;
 /// a limit that is too low for it is raised.
-pub(super) fn suffice() -> Result<(), Errno> {
+pub(crate) fn suffice() -> Result<(), Errno> {
     // Freed at once; standard input is always there (std opens what is closed).
     let take = || (0..RUNTIME).map(|_| dup(io::stdin())).collect();
     let taken: Result<Vec<_>, _> = take();
@@ -65,7 +65,7 @@ pub(super) fn suffice() -> Result<(), Errno> {
 
 impl Budget {
     /// Divides `limit` up. `names`: some host must be looked up, and may have several addresses.
-    pub(super) fn new(limit: usize, jobs: Option<usize>, names: bool) -> Budget {
+    pub(crate) fn new(limit: usize, jobs: Option<usize>, names: bool) -> Budget {
         let left = limit.saturating_sub(RESERVE).max(1);
         let (look_ups, spare) = if names {
             (
@@ -89,7 +89,7 @@ impl Budget {
     }
 
     /// For a single host: nothing to divide.
-    pub(super) fn of_one() -> Budget {
+    pub(crate) fn of_one() -> Budget {
         Budget {
             jobs: 1,
             look_ups: 1,

@@ -6,32 +6,32 @@ use unicode_width::UnicodeWidthChar as _;
 
 /// What a round has to show.
 #[derive(Debug, Default)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// The first line.
-    pub(super) header: String,
+    pub(crate) header: String,
     /// The lines below, a blank one between.
-    pub(super) lines: Vec<Line>,
+    pub(crate) lines: Vec<Line>,
 }
 
 /// A line that may hold colours (`ESC [ … m`), and no other sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) text: String,
+pub(crate) struct Line {
+    pub(crate) text: String,
     /// Something is amiss or has changed: shown first when not all lines fit.
-    pub(super) urgent: bool,
+    pub(crate) urgent: bool,
 }
 
 /// Rows and columns of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
+pub(crate) struct Size {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
 }
 
 impl Frame {
     /// At most `size.rows` lines of at most `size.columns` columns. Where there are more, the last
     /// line counts what is left out.
-    pub(super) fn fit(&self, size: Size) -> Vec<String> {
+    pub(crate) fn fit(&self, size: Size) -> Vec<String> {
         let mut shown: Vec<Cow<'_, str>> = vec![self.header.as_str().into(), "".into()];
         let room = size.rows.saturating_sub(shown.len());
         let mut lines: Vec<usize> = (0..self.lines.len()).collect();

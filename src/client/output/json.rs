@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use crate::client::answer::{Answer, Outcome};
-use crate::client::clock;
-use crate::client::escape;
+use crate::client::output::clock;
 use crate::client::report::Report;
+use crate::escape;
 
 /// The fields and their order are a contract with the user.
 #[derive(Serialize)]

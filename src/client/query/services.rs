@@ -12,7 +12,7 @@ const FILE: &str = "/etc/services";
 
 /// The port of `name`, for datagrams or for streams. None where the file has no such entry, or
 /// cannot be read: a machine without the file knows no names.
-pub(super) fn port_of(name: &str, udp: bool) -> Option<u16> {
+pub(crate) fn port_of(name: &str, udp: bool) -> Option<u16> {
     // Not read_to_string: one odd byte in a comment must not hide every entry.
     let text = fs::read(FILE).ok()?;
     find(

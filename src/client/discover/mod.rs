@@ -5,6 +5,8 @@
 //! network drops; a host that answers twice is listed once. Only what comes from the port that
 //! was asked is an answer.
 
+mod networks;
+
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
@@ -17,13 +19,13 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockType, setsockopt, sockopt};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::networks::{self, Call};
-use super::reply::Reply;
-use super::socket::{self, Socket};
-use super::{Asker, judge, show};
+use self::networks::Call;
 use crate::client::answer::Answer;
-use crate::client::failure::Failure;
-use crate::client::resolve;
+use crate::client::query::failure::Failure;
+use crate::client::query::reply::Reply;
+use crate::client::query::resolve;
+use crate::client::query::socket::{self, Socket};
+use crate::client::query::{Asker, judge, show};
 
 /// When the question is asked: at once and after these times, if the timeout is not over.
 const REPEATS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
@@ -35,7 +37,7 @@ const KEPT_MAX: usize = 64 << 20;
 const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Asks everybody; `sink` takes the answers with their number. The error is one line.
-pub(in crate::client) async fn discover(
+pub(crate) async fn discover(
     asker: &Asker,
     mut sink: impl FnMut(usize, Answer) -> ControlFlow<()>,
 ) -> Result<(), String> {

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::slice;
 use std::time::{Duration, SystemTime};
 
-use super::change::Change;
-use super::frame::{Frame, Line};
+use super::changes::Change;
 use crate::client::answer::{Answer, Outcome};
-use crate::client::clock::Local;
-use crate::client::escape;
-use crate::client::render::{Format, Renderer, Settings, table, text};
+use crate::client::output::clock::Local;
+use crate::client::output::{Format, Renderer, Settings, table, text};
+use crate::client::terminal::frame::{Frame, Line};
+use crate::escape;
 
 /// Everything that is shown of it.
 pub(super) struct Round<'a> {

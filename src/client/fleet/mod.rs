@@ -7,6 +7,9 @@
 //! tried again (`--wait`) holds no worker while there are hosts that were not asked yet; where no
 //! worker is free in time, it is tried late, but with time for an answer.
 
+pub(crate) mod descriptors;
+mod retry;
+
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,17 +21,17 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::Answer;
-use super::query::Asker;
-use super::target::Target;
-use super::wait::Patience;
+use self::retry::Patience;
+use crate::client::answer::Answer;
+use crate::client::hosts::target::Target;
+use crate::client::query::Asker;
 
 /// Takes the answer of the host at a place in the order given; Break: ask no more.
-pub(super) type Sink = Box<dyn FnMut(usize, Answer) -> ControlFlow<()>>;
+pub(crate) type Sink = Box<dyn FnMut(usize, Answer) -> ControlFlow<()>>;
 
 /// Asks all of `targets`, at most `jobs` at a time, each again for `wait` while it does not
 /// answer.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     asker: Rc<Asker>,
     targets: Rc<[Target]>,
     jobs: usize,

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGQUIT.
     Leave,
     /// SIGWINCH: the terminal has another size.
@@ -26,12 +26,12 @@ pub(super) enum Event {
 /// The signals, from now on ours: for a screen, which has to be left in order. What was ignored
 /// from the start stays so, as under nohup(1).
 #[derive(Debug)]
-pub(super) struct Events(Vec<(Signal, Event)>);
+pub(crate) struct Events(Vec<(Signal, Event)>);
 
 impl Events {
     /// # Errors
     /// A signal handler cannot be installed.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let wanted = [
             (SignalKind::interrupt(), Event::Leave),
             (SignalKind::terminate(), Event::Leave),
@@ -51,7 +51,7 @@ impl Events {
     }
 
     /// The next one.
-    pub(super) async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         poll_fn(|context| {
             let come = |(signal, event): &mut (Signal, Event)| {
                 signal.poll_recv(context).is_ready().then_some(*event)
@@ -71,7 +71,7 @@ impl Events {
 ///
 /// # Errors
 /// There can be no thread.
-pub(super) fn leave_apart(good: Arc<AtomicBool>) -> io::Result<()> {
+pub(crate) fn leave_apart(good: Arc<AtomicBool>) -> io::Result<()> {
     let ignored = ignored();
     let wanted = [Number::SIGINT, Number::SIGTERM, Number::SIGHUP].into_iter();
     let wanted: SigSet = wanted.filter(|n| !has(ignored, *n as i32)).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use console::Term;
 use tokio::time::Instant;
 
-use super::render::Format;
+use crate::client::output::Format;
 
 /// Nobody wants to be told about what is over before it is read.
 const PATIENCE: Duration = Duration::from_secs(1);

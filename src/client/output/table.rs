@@ -15,7 +15,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::Settings;
 use crate::client::answer::{Answer, Outcome};
-use crate::client::escape;
+use crate::escape;
 
 /// A longer name keeps its line to itself and does not push all the others to the right.
 const MAX_NAME: usize = 48;

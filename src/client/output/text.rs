@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use super::Settings;
 use crate::client::answer::{Answer, Outcome};
-use crate::client::escape;
 use crate::client::report;
+use crate::escape;
 
 /// Whether the bytes are a reply and not the server's own `error:`, or nothing.
 pub(super) fn is_reply(raw: &[u8]) -> bool {

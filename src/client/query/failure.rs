@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 /// What kept a host from answering.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The name has no address (yet).
     LookUp(String),
     /// The host cannot be asked as it is written, whatever the network does.
@@ -32,7 +32,7 @@ pub(super) enum Failure {
 
 /// How far an exchange had come when its time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// The name was being looked up.
     LookUp,
     /// Connecting, or waiting for the first byte.
@@ -43,7 +43,7 @@ pub(super) enum Stage {
 
 impl Failure {
     /// One line, safe to print.
-    pub(super) fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         match self {
             Failure::LookUp(words) | Failure::Unusable(words) => words.clone(),
             Failure::Os(errno) => words(*errno),
@@ -62,7 +62,7 @@ impl Failure {
 
     /// Whether the same question may be answered later: the machine or its service is starting,
     /// the network or the name server is not there yet.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             Failure::LookUp(_) | Failure::TimedOut { .. } | Failure::Broken(_) => true,
             Failure::Unusable(_) | Failure::Closed => false,
@@ -84,7 +84,7 @@ impl Failure {
 
     /// How much it says about the host, to choose one among the failures of several addresses:
     /// what came from the host itself says more than what this machine could not even send.
-    pub(super) fn weight(&self) -> u8 {
+    pub(crate) fn weight(&self) -> u8 {
         match self {
             Failure::Broken(_) | Failure::Closed => 3,
             Failure::Os(Errno::ECONNREFUSED | Errno::ECONNRESET) => 2,
@@ -95,7 +95,7 @@ impl Failure {
 }
 
 /// An errno in words.
-pub(super) fn words(errno: Errno) -> String {
+pub(crate) fn words(errno: Errno) -> String {
     let text = match errno {
         Errno::ECONNREFUSED => "connection refused",
         Errno::ECONNRESET => "connection reset",
@@ -122,14 +122,14 @@ pub(super) fn words(errno: Errno) -> String {
 }
 
 /// `5`, `0.25`: exactly, where a float would tell its rounding.
-pub(super) fn seconds(time: Duration) -> String {
+pub(crate) fn seconds(time: Duration) -> String {
     let text = format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
     let text = text.trim_end_matches('0');
     text.strip_suffix('.').unwrap_or(text).to_owned()
 }
 
 /// An error of std in words, without the number that it appends.
-pub(super) fn io_words(error: &io::Error) -> String {
+pub(crate) fn io_words(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(raw) => Errno::from_raw(raw).desc().to_lowercase(),
         None => error.to_string(),

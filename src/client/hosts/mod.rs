@@ -4,6 +4,8 @@
 //! wrong with single lines of a file. A bad word on the command line or a file that cannot be
 //! read is a usage error; a bad line is only told, since the other hosts can still be asked.
 
+pub mod target;
+
 use std::collections::HashSet;
 use std::env;
 use std::ffi::OsString;
@@ -11,10 +13,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::escape;
-use super::failure::io_words;
-use super::options::Options;
-use super::target::Target;
+use self::target::Target;
+use crate::client::options::Options;
+use crate::client::query::failure::io_words;
+use crate::escape;
 
 /// The longest line of a hosts file, bytes.
 const LINE_MAX: usize = 4096;
@@ -27,11 +29,11 @@ const SYSTEM_FILE: &str = "/etc/ruptime/hosts";
 
 /// The hosts to ask.
 #[derive(Debug, Default)]
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     /// In the order given, no word twice.
-    pub(super) targets: Vec<Target>,
+    pub(crate) targets: Vec<Target>,
     /// Bad lines, each told in one line with its file and number.
-    pub(super) complaints: Vec<String>,
+    pub(crate) complaints: Vec<String>,
     seen: HashSet<String>,
     /// The last file in which there was nothing; no error where another names a host.
     empty: Option<String>,
@@ -54,7 +56,7 @@ fn default_files_from(config: Option<OsString>, home: Option<OsString>) -> Vec<P
 }
 
 /// Collects what `options` name; the error is one line, a usage error.
-pub(super) fn gather(options: &Options) -> Result<Hosts, String> {
+pub(crate) fn gather(options: &Options) -> Result<Hosts, String> {
     let mut hosts = Hosts::default();
     for word in &options.hosts {
         let shown = match word.as_str() {
@@ -88,7 +90,7 @@ impl Hosts {
     }
 
     /// What to say where no file named a host and no bad line was told.
-    pub(super) fn nothing_to_ask(&self) -> Option<String> {
+    pub(crate) fn nothing_to_ask(&self) -> Option<String> {
         let silent = self.targets.is_empty() && self.complaints.is_empty();
         let name = self.empty.as_ref().filter(|_| silent)?;
         Some(format!("{name}: names no host"))
@@ -129,7 +131,7 @@ impl Hosts {
     }
 
     /// Reads hosts, one a line.
-    pub(super) fn read(&mut self, name: &str, input: impl BufRead) -> Result<(), String> {
+    pub(crate) fn read(&mut self, name: &str, input: impl BufRead) -> Result<(), String> {
         let mut lines = Lines {
             // One byte more than a file may have tells that it has more.
             input: input.take(FILE_MAX + 1),

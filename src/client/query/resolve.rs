@@ -19,7 +19,7 @@ use super::failure::Failure;
 
 /// Which address families may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     /// Both.
     Any,
     /// `-4`
@@ -29,7 +29,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    pub(super) fn allows(self, address: &SocketAddr) -> bool {
+    pub(crate) fn allows(self, address: &SocketAddr) -> bool {
         match self {
             Family::Any => true,
             Family::V4 => address.is_ipv4(),
@@ -38,7 +38,7 @@ impl Family {
     }
 
     /// A numeric address, if it may be used.
-    pub(super) fn check(self, address: SocketAddr) -> Result<SocketAddr, Failure> {
+    pub(crate) fn check(self, address: SocketAddr) -> Result<SocketAddr, Failure> {
         if self.allows(&address) {
             return Ok(address);
         }
@@ -51,7 +51,7 @@ impl Family {
 }
 
 /// A zone's number (RFC 4007 section 11): an interface's name first, as getaddrinfo does.
-pub(super) fn zone(text: &str) -> Result<u32, Failure> {
+pub(crate) fn zone(text: &str) -> Result<u32, Failure> {
     if let Ok(index) = if_nametoindex(text) {
         return Ok(index);
     }
@@ -62,7 +62,7 @@ pub(super) fn zone(text: &str) -> Result<u32, Failure> {
 }
 
 /// A zone's name, or its number where the interface is gone.
-pub(super) fn zone_name(index: u32) -> String {
+pub(crate) fn zone_name(index: u32) -> String {
     match if_indextoname(index) {
         // nix 0.31 gives an empty name and no error where there is no such interface.
         Ok(name) if !name.is_empty() => name.to_string_lossy().into_owned(),
@@ -71,7 +71,7 @@ pub(super) fn zone_name(index: u32) -> String {
 }
 
 /// The threads that look names up.
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     /// One permit for each look-up that somebody waits for.
     turns: Semaphore,
     at_once: usize,
@@ -79,7 +79,7 @@ pub(super) struct Resolver {
 }
 
 /// The right to one look-up.
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     pool: &'a Arc<Pool>,
     _permit: Option<SemaphorePermit<'a>>,
 }
@@ -106,7 +106,7 @@ struct Job {
 
 impl Resolver {
     /// Looks up at most `at_once` names at a time. No thread is started yet.
-    pub(super) fn new(at_once: usize) -> Resolver {
+    pub(crate) fn new(at_once: usize) -> Resolver {
         Resolver {
             turns: Semaphore::new(at_once),
             at_once,
@@ -119,12 +119,12 @@ impl Resolver {
     }
 
     /// Whether a look-up is under way, which gives descriptors back when it ends.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.turns.available_permits() < self.at_once
     }
 
     /// Waits until another look-up may start.
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    pub(crate) async fn turn(&self) -> Turn<'_> {
         // An error would mean a closed semaphore; nobody closes it.
         Turn {
             pool: &self.pool,
@@ -135,7 +135,7 @@ impl Resolver {
 
 impl Turn<'_> {
     /// The addresses of `name`. Dropping the future gives the look-up up.
-    pub(super) async fn look_up(
+    pub(crate) async fn look_up(
         self,
         name: &str,
         port: u16,

@@ -10,11 +10,13 @@
 
 use std::io::{self, Write};
 
-use super::answer::{Answer, Outcome};
-use super::sort::{self, Key};
+use self::sort::Key;
+use crate::client::answer::{Answer, Outcome};
 
+pub mod clock;
 mod json;
 mod openmetrics;
+pub mod sort;
 pub mod table;
 pub mod text;
 
@@ -71,7 +73,7 @@ impl Settings {
     }
 
     /// JSON lines, and no picture that would have to hold them.
-    pub(super) fn lines_leave_at_once(&self) -> bool {
+    pub(crate) fn lines_leave_at_once(&self) -> bool {
         self.format == Format::JsonLines && !self.screen
     }
 }
@@ -101,7 +103,7 @@ pub fn is_success(format: Format, answer: &Answer) -> bool {
 }
 
 /// A JSON line that leaves at once.
-pub(super) fn line(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+pub(crate) fn line(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     json::line(out, answer)
 }
 

@@ -17,7 +17,7 @@ const LEAVE: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// The screen, for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(crate) struct Screen {
     /// What standard input's terminal was set to, to be set again.
     before: Option<Termios>,
 }
@@ -27,20 +27,20 @@ impl Screen {
     ///
     /// # Errors
     /// Standard output cannot be written to.
-    pub(super) fn enter() -> io::Result<Self> {
+    pub(crate) fn enter() -> io::Result<Self> {
         let mut screen = Self { before: None };
         screen.resume()?;
         Ok(screen)
     }
 
     /// Takes the terminal (again, after [`Screen::suspend`]).
-    pub(super) fn resume(&mut self) -> io::Result<()> {
+    pub(crate) fn resume(&mut self) -> io::Result<()> {
         self.before = no_echo();
         put(ENTER)
     }
 
     /// Gives the terminal back as it was.
-    pub(super) fn suspend(&mut self) -> io::Result<()> {
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
         if let Some(before) = self.before.take() {
             // What was typed meanwhile was not meant for the shell. The terminal may be gone (a
             // hang-up); there is nothing left to set then.
@@ -50,7 +50,7 @@ impl Screen {
     }
 
     /// Draws over what is there, in one write, so that nothing flickers.
-    pub(super) fn draw(&self, frame: &Frame) -> io::Result<()> {
+    pub(crate) fn draw(&self, frame: &Frame) -> io::Result<()> {
         let lines = frame.fit(size());
         let mut bytes = b"\x1b[H".to_vec();
         for (i, line) in lines.iter().enumerate() {

@@ -5,8 +5,8 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::answer::{Answer, Outcome};
-use super::report::Report;
+use crate::client::answer::{Answer, Outcome};
+use crate::client::report::Report;
 
 /// What the rows are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::client::answer::{Answer, Outcome};
-use crate::client::clock::Local;
+use crate::client::output::clock::Local;
 
 /// An uptime line tells minutes, and a rounded one may go back by one.
 const RESOLUTION: Duration = Duration::from_secs(60);

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use super::listen::ListenAddr;
-use super::ratelimit::RateLimiter;
+use crate::daemon::datagrams::rate_limit::RateLimiter;
+use crate::daemon::sockets::bind::ListenAddr;
 
 /// An address of `--listen` is written as it is read, and what is wrong with one fits on a line.
 pub fn listen_address(text: &str) {

@@ -3,39 +3,31 @@
 //! Every launch mode ends in the same loop: sockets that a service manager or an inetd hands
 //! over, or that `--listen` binds, are classified by what they are, and then served alike.
 
-mod accept;
-mod backoff;
-mod capture;
-mod child;
-mod datagram;
-mod inherit;
+mod answer;
+mod datagrams;
+mod intake;
 #[cfg(any(test, fuzzing))]
 pub mod invariants;
-mod limits;
-mod linger;
-mod listen;
-mod log;
-mod notify;
+mod logging;
+mod manager;
 mod options;
-mod peer;
-mod queue;
-mod ratelimit;
-mod serve;
+mod server;
 mod sockets;
-mod stdio;
 mod sys;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use inherit::Refused;
-use log::Level;
-pub use log::message_id;
+use answer::children as child;
+use logging as log;
+use logging::Level;
+pub use logging::message_id;
 use options::Options;
 pub use options::command;
 use sockets::Kind;
-use stdio::Stdio;
+use sockets::inherit::{self, Refused};
+use sockets::stdio::Stdio;
 
 /// Exit statuses, as ruptimed(8) lists them.
 const FAILURE: u8 = 1;
@@ -85,7 +77,7 @@ fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
         .map_err(|error| Refused::Failed(format!("/dev/null: {error}")))?;
     for socket in &sockets.sockets {
         if !sockets.inherited {
-            log::listening(&listen::local_address(socket));
+            log::listening(&sockets::bind::local_address(socket));
         } else if socket.kind != Kind::Connection {
             log::inherited(socket);
         }
@@ -93,5 +85,5 @@ fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
     if !command.is_found() {
         log::command_not_found(&command);
     }
-    serve::serve(options, sockets, command).map_err(Refused::Failed)
+    server::serve(options, sockets, command).map_err(Refused::Failed)
 }

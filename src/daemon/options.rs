@@ -10,8 +10,8 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser, ValueEnum};
 use ipnet::IpNet;
 
-use super::listen::ListenAddr;
-use super::log::Level;
+use crate::daemon::logging::Level;
+use crate::daemon::sockets::bind::ListenAddr;
 
 /// The longest time an option takes: a year. Keeps every deadline far from overflow.
 const MAX_SECONDS: f64 = 366.0 * 86_400.0;

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::path::Path;
 use std::process::Command;
 
 use clap::{Arg, ArgAction};
@@ -11,10 +12,6 @@ use clap::{Arg, ArgAction};
 const RUPTIME: &str = include_str!("../../packaging/man/ruptime.1");
 const RUPTIMED: &str = include_str!("../../packaging/man/ruptimed.8");
 const CATALOG: &str = include_str!("../../packaging/systemd/ruptime.catalog");
-const LOG: &str = concat!(
-    include_str!("../../src/daemon/log/mod.rs"),
-    include_str!("../../src/daemon/log/events.rs")
-);
 
 /// What stands before a default, in a page and (in brackets) in the text of --help.
 const DEFAULT: &str = "The default is ";
@@ -171,6 +168,20 @@ fn the_clients_page_has_its_options() {
     page_agrees(RUPTIME, ruptime::client::options::command());
 }
 
+/// The text of every source file in a folder, wherever in it.
+fn sources(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let texts = entries.map(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path)
+        } else {
+            std::fs::read_to_string(path).expect("a source file")
+        }
+    });
+    texts.collect()
+}
+
 /// MESSAGE_IDs are 128-bit numbers in hexadecimal (systemd.journal-fields(7)).
 fn message_ids(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !c.is_ascii_alphanumeric())
@@ -189,7 +200,8 @@ fn catalog_ids() -> BTreeSet<&'static str> {
 
 #[test]
 fn every_message_id_is_explained() {
-    let known = message_ids(LOG);
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/daemon"));
+    let known = message_ids(&sources);
     assert!(known.len() >= 5, "{known:?}");
     assert_eq!(catalog_ids(), known, "the catalog");
     assert_eq!(message_ids(RUPTIMED), known, "the manual page");

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use super::log::{self, Latch};
-use super::queue::{address, takes_a_datagram};
+use crate::daemon::logging::outlet::{address, takes_a_datagram};
+use crate::daemon::logging::{self as log, Latch};
 
 /// STATUS= is sent no more often than this.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);

@@ -9,10 +9,10 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::{Server, Waiter};
-use crate::daemon::backoff::Backoff;
-use crate::daemon::datagram::{DatagramSocket, Received, Request, Sent, is_a_servers};
-use crate::daemon::log::{self, Latch};
-use crate::daemon::peer::Peer;
+use crate::daemon::datagrams::socket::{DatagramSocket, Received, Request, Sent, is_a_servers};
+use crate::daemon::intake::peer::Peer;
+use crate::daemon::logging::fault::Backoff;
+use crate::daemon::logging::{self as log, Latch};
 
 /// Datagrams that may wait for a run; the rest stay in the socket's queue.
 const WAITING_DATAGRAMS: usize = 4096;

@@ -20,19 +20,19 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::datagrams::Datagrams;
 use self::streams::Connection;
-use super::accept::Listener;
-use super::backoff::Backoff;
-use super::capture::Capture;
-use super::child::{Children, Command, Exited};
-use super::datagram::{DatagramSocket, Request};
-use super::inherit::Sockets;
-use super::limits::{Allow, Sources};
-use super::linger::Linger;
-use super::log::{self, Latch};
-use super::notify::{Counts, Notify};
-use super::options::{Handoff, Options};
-use super::ratelimit::RateLimiter;
-use super::sockets::Kind;
+use crate::daemon::answer::capture::Capture;
+use crate::daemon::answer::children::{Children, Command, Exited};
+use crate::daemon::answer::linger::Linger;
+use crate::daemon::datagrams::rate_limit::RateLimiter;
+use crate::daemon::datagrams::socket::{DatagramSocket, Request};
+use crate::daemon::intake::admission::{Allow, Sources};
+use crate::daemon::intake::listener::Listener;
+use crate::daemon::logging::fault::Backoff;
+use crate::daemon::logging::{self as log, Latch};
+use crate::daemon::manager::{Counts, Notify};
+use crate::daemon::options::{Handoff, Options};
+use crate::daemon::sockets::Kind;
+use crate::daemon::sockets::inherit::Sockets;
 
 /// The token of the signal descriptor. Connections that are being ended have their numbers from
 /// 0 up, listeners theirs from `LISTENERS` up, datagram sockets theirs from `DATAGRAMS` up.

@@ -15,7 +15,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 
-use super::sockets::{Kind, Socket, classify};
+use crate::daemon::sockets::{Kind, Socket, classify};
 
 /// What `--listen` takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -307,7 +307,7 @@ fn try_connect(path: &Path) -> nix::Result<()> {
 /// The address a socket is bound to, as `--listen` takes it, for the record that says where to ask.
 pub(crate) fn local_address(socket: &Socket) -> String {
     let address = match nix::sys::socket::getsockname::<SockaddrStorage>(socket.fd.as_raw_fd()) {
-        Ok(address) => super::sockets::address_text(&address),
+        Ok(address) => crate::daemon::sockets::address_text(&address),
         Err(_) => return socket.to_string(),
     };
     match (socket.family, socket.kind) {

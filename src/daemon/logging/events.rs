@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::{Field, Latch, Level, message_id, write};
-use crate::daemon::child::{Ending, words};
+use crate::daemon::answer::children::{Ending, words};
 
 pub(crate) fn listening(address: &dyn fmt::Display) {
     write(

@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
-use super::peer::has_gone;
+use crate::daemon::intake::peer::has_gone;
 
 /// From the half-close to the first look, and from one step of a long drain to the next.
 const PAUSE: Duration = Duration::from_millis(5);

@@ -14,8 +14,8 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, pipe2, read};
 
-use super::child::Command;
-use super::sockets::set_nonblocking;
+use crate::daemon::answer::children::Command;
+use crate::daemon::sockets::set_nonblocking;
 
 /// The longest answer, in bytes; the command is stopped when it says more.
 pub(crate) const LONGEST_ANSWER: usize = 64 << 10;

@@ -14,9 +14,9 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{AddressFamily, SockType, getsockopt, sockopt};
 use nix::sys::stat::fstat;
 
-use super::listen::{self, Bound};
-use super::options::Options;
-use super::sockets::{Socket, classify};
+use crate::daemon::options::Options;
+use crate::daemon::sockets::bind::{self as listen, Bound};
+use crate::daemon::sockets::{Socket, classify};
 
 /// The first descriptor that a service manager passes (sd_listen_fds(3)).
 const LISTEN_FDS_START: usize = 3;

@@ -17,8 +17,8 @@ use nix::sys::socket::{
     UnixAddr, recvmsg, sendmsg, sendto, setsockopt, sockopt,
 };
 
-use super::peer::Peer;
-use super::sockets::Socket;
+use crate::daemon::intake::peer::Peer;
+use crate::daemon::sockets::Socket;
 
 /// The longest payload of a UDP datagram over IPv4 (RFC 768 within RFC 791), in bytes.
 const LONGEST: usize = 65_507;

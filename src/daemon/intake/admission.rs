@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::peer::{Peer, Source};
+use crate::daemon::intake::peer::{Peer, Source};
 
 /// Who is answered at all (`--allow`).
 pub(crate) struct Allow {

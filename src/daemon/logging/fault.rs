@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::log::Latch;
+use crate::daemon::logging::Latch;
 
 /// After a failure that will not pass at once; doubled with each further one, up to the longest.
 const SHORTEST: Duration = Duration::from_millis(10);

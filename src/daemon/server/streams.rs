@@ -9,13 +9,13 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::{Purpose, Server, Waiter};
-use crate::daemon::accept::Accepted;
-use crate::daemon::child::{Ending, Exited, words};
-use crate::daemon::limits::Place;
-use crate::daemon::linger::Linger;
-use crate::daemon::log::{self, Level};
+use crate::daemon::answer::children::{Ending, Exited, words};
+use crate::daemon::answer::linger::Linger;
+use crate::daemon::intake::admission::Place;
+use crate::daemon::intake::listener::Accepted;
+use crate::daemon::intake::peer::{Peer, has_gone};
+use crate::daemon::logging::{self as log, Level};
 use crate::daemon::options::Handoff;
-use crate::daemon::peer::{Peer, has_gone};
 
 /// Connections taken in one turn of the loop.
 const ACCEPTS: usize = 256;

@@ -7,9 +7,9 @@ use std::time::Instant;
 use nix::unistd::Pid;
 
 use super::{Purpose, Server, Waiter};
-use crate::daemon::capture::{Answered, LONGEST_ANSWER, Progress};
-use crate::daemon::child::{Ending, Exited, words};
-use crate::daemon::log;
+use crate::daemon::answer::capture::{Answered, LONGEST_ANSWER, Progress};
+use crate::daemon::answer::children::{Ending, Exited, words};
+use crate::daemon::logging as log;
 use crate::daemon::options::Handoff;
 
 impl Server {

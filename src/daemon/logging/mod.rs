@@ -10,7 +10,9 @@
 //! that nobody takes is lost, and counted, rather than waited for.
 
 mod events;
+pub(crate) mod fault;
 mod journal;
+pub(crate) mod outlet;
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -25,7 +27,7 @@ use nix::sys::stat::{SFlag, fstat};
 
 pub(crate) use self::events::*;
 use self::journal::{Journal, Sent};
-use super::queue::takes_a_line;
+use crate::daemon::logging::outlet::takes_a_line;
 
 /// The least severe records to write, as in syslog(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

@@ -4,6 +4,10 @@
 //! A descriptor is classified by what it *is* (its domain, its type, SO_ACCEPTCONN; see
 //! socket(7)), not by what anybody says it is.
 
+pub(crate) mod bind;
+pub(crate) mod inherit;
+pub(crate) mod stdio;
+
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 

@@ -10,10 +10,10 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::backoff::Backoff;
-use super::log;
-use super::sockets::{Socket, set_nonblocking};
-use super::sys;
+use crate::daemon::logging as log;
+use crate::daemon::logging::fault::Backoff;
+use crate::daemon::sockets::{Socket, set_nonblocking};
+use crate::daemon::sys;
 
 /// What an errno of accept4(2) means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,16 @@
-//! The two system calls that neither std nor nix offers in a safe form. Nothing else in the
-//! crate is `unsafe`.
+//! The system calls that neither std nor nix offers in a safe form. Nothing else in the crate is
+//! `unsafe`.
 #![allow(unsafe_code)]
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::Result;
+use nix::errno::Errno;
+use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{SockFlag, accept4};
+use nix::unistd::Pid;
 
 /// Takes the next connection out of a listener's backlog, close-on-exec and blocking
 /// (accept4(2)). `O_NONBLOCK` is not set: it would belong to the open file description that the
@@ -31,4 +35,39 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
 pub(crate) fn stop_ignoring_sigchld() -> Result<()> {
     // SAFETY: SIG_DFL installs no handler, so no code of ours can run at a bad moment.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
+}
+
+/// A child that has ended and is not reaped yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Zombie {
+    pub(crate) pid: Pid,
+    /// It called exit(3); else a signal killed it.
+    pub(crate) exited: bool,
+    /// Its exit status, or the signal's number.
+    pub(crate) status: i32,
+}
+
+/// Finds a child that has ended, without reaping it (waitid(2), WNOWAIT); None while all run.
+///
+/// nix's own `waitid` fails for a child that a real-time signal has killed, without its number, and
+/// finds the same child again with each call.
+///
+/// # Errors
+/// Those of waitid(2): ECHILD where there is no child at all; EINTR.
+pub(crate) fn find_zombie() -> Result<Option<Zombie>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is a siginfo_t of our own, to which the call may write.
+    Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags) })?;
+    // SAFETY: zeros are a valid siginfo_t, and so is what the call has written.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: waitid sets si_pid, and leaves it 0 where no child has ended (wait(2)).
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: waitid sets si_status along with si_pid; before that it is 0.
+    let status = unsafe { info.si_status() };
+    Ok((pid != 0).then_some(Zombie {
+        pid: Pid::from_raw(pid),
+        exited: info.si_code == libc::CLD_EXITED,
+        status,
+    }))
 }

@@ -232,7 +232,7 @@ fn a_command_that_is_killed_is_told_after_what_it_wrote() {
     );
     // A real-time signal has no name.
     let reply = run(|daemon| daemon, &["/bin/sh", "-c", "kill -40 $$"]);
-    assert!(reply.starts_with("error: /bin/sh: "), "{reply:?}");
+    assert_eq!(reply, "error: /bin/sh: killed by signal 40\n");
 }
 
 /// Runs a script that prints its process number and goes on for ever, and checks that it is
@@ -326,6 +326,20 @@ fn children_are_reaped_whatever_the_launcher_left() {
     }
     wait_until("no child is left", || process.children().is_empty());
     assert!(!is_alive(Pid::from_raw(last)));
+}
+
+/// As PID 1 the daemon reaps whatever becomes its child. One that a real-time signal has killed,
+/// which nix cannot name, must not hide the others. The launcher's children stand for them.
+#[test]
+fn a_child_that_a_real_time_signal_has_killed_hides_no_other() {
+    let (listener, address) = Address::any_tcp().listen();
+    let process = Ruptimed::new([""; 0])
+        .change(|launch| launch.prologue("sh -c 'sleep 0.3; kill -40 $$' & sleep 0.6 &"))
+        .command(&["/bin/echo", "hi"])
+        .inherit(listener)
+        .start();
+    assert_eq!(address.connect().reply(), "hi\n");
+    wait_until("no child is left", || process.children().is_empty());
 }
 
 /// Commands that end while the daemon is looking elsewhere, some of them by a signal that has no

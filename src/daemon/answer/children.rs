@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{AccessFlags, Pid, access};
+
+use crate::daemon::sys::{Zombie, find_zombie};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
@@ -163,26 +165,36 @@ pub(crate) fn words(errno: Errno) -> &'static str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Exited(i32),
-    /// None: by a real-time signal.
-    Killed(Option<Signal>),
+    /// By the signal of this number; real-time signals have no name.
+    Killed(i32),
 }
 
 impl Ending {
+    fn of(zombie: &Zombie) -> Self {
+        if zombie.exited {
+            Ending::Exited(zombie.status)
+        } else {
+            Ending::Killed(zombie.status)
+        }
+    }
+
     /// The exit status as a shell tells it: 128 and the signal's number for a killed command.
     pub(crate) fn code(self) -> i32 {
         match self {
             Ending::Exited(code) => code,
-            Ending::Killed(signal) => 128 + signal.map_or(0, |signal| signal as i32),
+            Ending::Killed(signal) => 128 + signal,
         }
     }
 }
 
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match *self {
             Ending::Exited(code) => write!(f, "exit status {code}"),
-            Ending::Killed(Some(signal)) => write!(f, "killed by {signal}"),
-            Ending::Killed(None) => f.write_str("killed by a real-time signal"),
+            Ending::Killed(signal) => match Signal::try_from(signal) {
+                Ok(name) => write!(f, "killed by {name}"),
+                Err(_) => write!(f, "killed by signal {signal}"),
+            },
         }
     }
 }
@@ -281,38 +293,24 @@ impl<T> Children<T> {
     /// be given to another group, so what is left of a group whose time was over is killed first.
     pub(crate) fn reap(&mut self) -> Option<(T, Exited)> {
         loop {
-            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-            let pid = match waitid(Id::All, flags) {
-                Ok(status) => status.pid()?,
+            let zombie = match find_zombie() {
+                Ok(zombie) => zombie?,
                 Err(Errno::EINTR) => continue,
-                // nix has no name for the real-time signal that killed the first of them, which
-                // may be no child of ours: ask for each.
-                Err(Errno::EINVAL) => self.find_ended()?,
                 // No child is left. The others of wait(2) cannot be for these arguments.
                 Err(Errno::ECHILD | _) => return None,
             };
+            let pid = zombie.pid;
             if self.running.get(&pid).is_some_and(|child| child.timed_out) {
                 kill_rest_of_group(pid);
             }
-            let ending = match waitpid(pid, None) {
-                Ok(WaitStatus::Exited(_, code)) => Ending::Exited(code),
-                Ok(WaitStatus::Signaled(_, signal, _)) => Ending::Killed(Some(signal)),
-                Ok(_) | Err(_) => Ending::Killed(None),
-            };
-            // A child that is not ours to answer for was there before the exec that made us.
-            if let Some(exited) = self.remove(pid, ending) {
+            // How it ended is known; nix fails for a real-time signal, but has reaped it.
+            let _ = waitpid(pid, None);
+            // A child that is not ours to answer for was there before the exec that made us, or
+            // is an orphan that became PID 1's.
+            if let Some(exited) = self.remove(pid, Ending::of(&zombie)) {
                 return Some(exited);
             }
         }
-    }
-
-    /// Looks for a command that has ended, without reaping it.
-    fn find_ended(&self) -> Option<Pid> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        self.running
-            .keys()
-            .copied()
-            .find(|pid| !matches!(waitid(Id::Pid(*pid), flags), Ok(WaitStatus::StillAlive)))
     }
 
     fn remove(&mut self, pid: Pid, ending: Ending) -> Option<(T, Exited)> {
@@ -382,10 +380,8 @@ mod tests {
     #[test]
     fn endings_read_like_a_shell() {
         assert_eq!(Ending::Exited(3).to_string(), "exit status 3");
-        assert_eq!(Ending::Killed(Some(Signal::SIGKILL)).code(), 137);
-        assert_eq!(
-            Ending::Killed(Some(Signal::SIGTERM)).to_string(),
-            "killed by SIGTERM"
-        );
+        assert_eq!(Ending::Killed(9).code(), 137);
+        assert_eq!(Ending::Killed(15).to_string(), "killed by SIGTERM");
+        assert_eq!(Ending::Killed(40).to_string(), "killed by signal 40");
     }
 }

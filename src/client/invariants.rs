@@ -5,7 +5,7 @@
 //! every `cargo test`, and the targets in `tests/fuzz` on millions that look for new paths.
 
 use super::hosts::Hosts;
-use super::hosts::target::{Host, Place, Port, Target};
+use super::hosts::target::{Endpoint, Host, Port, Target};
 use super::report::{self, NotUptime};
 use crate::escape;
 
@@ -50,13 +50,13 @@ pub fn host(word: &str) {
         }
     };
     assert_eq!(target.word, word);
-    let plain = plainest(&target.place);
+    let plain = plainest(&target.endpoint);
     let again = Target::parse(&plain).unwrap_or_else(|reason| panic!("{plain:?}: {reason}"));
-    assert_eq!(again.place, target.place, "{word:?} and {plain:?}");
-    if let Place::Net {
+    assert_eq!(again.endpoint, target.endpoint, "{word:?} and {plain:?}");
+    if let Endpoint::Net {
         host: Host::Name(name),
         ..
-    } = &target.place
+    } = &target.endpoint
     {
         assert!(
             !name.is_empty() && !name.contains(|c: char| c.is_control() || c.is_whitespace()),
@@ -65,10 +65,10 @@ pub fn host(word: &str) {
     }
 }
 
-fn plainest(place: &Place) -> String {
-    let (udp, host, port) = match place {
-        Place::Unix(path) => return format!("unix:{}", path.display()),
-        Place::Net { udp, host, port } => (udp, host, port),
+fn plainest(endpoint: &Endpoint) -> String {
+    let (udp, host, port) = match endpoint {
+        Endpoint::Unix(path) => return format!("unix:{}", path.display()),
+        Endpoint::Net { udp, host, port } => (udp, host, port),
     };
     let host = match host {
         Host::Name(name) => name.clone(),

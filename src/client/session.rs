@@ -21,7 +21,7 @@ use super::options::{Options, Output};
 use super::output::{self, Format, Renderer};
 use super::query::failure::{io_words, words};
 use super::query::resolve::{Family, Resolver};
-use super::query::{self, Asker};
+use super::query::{self, Prober};
 use super::terminal::progress::{self, Progress};
 use super::{complain, watch};
 
@@ -31,7 +31,7 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// The hosts of one call, and what is needed to ask them.
 pub(super) struct Session {
     runtime: Runtime,
-    asker: Rc<Asker>,
+    prober: Rc<Prober>,
     targets: Rc<[Target]>,
     jobs: usize,
     wait: Option<Duration>,
@@ -55,14 +55,14 @@ impl Session {
             .build()
             .map_err(|error| format!("cannot start: {}", io_words(&error)))?;
         let many = options.discover || targets.len() > 1;
-        let asker = Asker::new(
+        let prober = Prober::new(
             asking(options, many),
             Resolver::new(budget.look_ups),
             budget.spare,
         );
         Ok(Session {
             runtime,
-            asker: Rc::new(asker),
+            prober: Rc::new(prober),
             targets: targets.into(),
             jobs: budget.jobs,
             wait: options.wait,
@@ -86,13 +86,13 @@ impl Session {
         let progress = Rc::new(Progress::new(hosts, wanted));
         let sink = {
             let (round, progress) = (Rc::clone(&round), Rc::clone(&progress));
-            Box::new(move |place, answer| {
+            Box::new(move |slot, answer| {
                 progress.answered();
                 // Taken only when nobody asks any more.
                 round
                     .borrow_mut()
                     .as_mut()
-                    .map_or(ControlFlow::Break(()), |r| r.take(place, answer))
+                    .map_or(ControlFlow::Break(()), |r| r.take(slot, answer))
             })
         };
         let asked = self.runtime.block_on(progress.during(self.ask(sink)));
@@ -123,7 +123,7 @@ impl Session {
         let collected = Rc::new(RefCell::new(vec![None; self.targets.len()]));
         let sink = {
             let (collected, written) = (Rc::clone(&collected), Rc::clone(&written));
-            Box::new(move |place, answer| {
+            Box::new(move |slot, answer| {
                 if at_once {
                     let result = output::line(&mut io::stdout().lock(), &answer);
                     if result.is_err() {
@@ -132,10 +132,10 @@ impl Session {
                     }
                 }
                 let mut answers = collected.borrow_mut();
-                if answers.len() <= place {
-                    answers.resize(place + 1, None);
+                if answers.len() <= slot {
+                    answers.resize(slot + 1, None);
                 }
-                answers[place] = Some(answer);
+                answers[slot] = Some(answer);
                 ControlFlow::Continue(())
             })
         };
@@ -148,10 +148,10 @@ impl Session {
     /// Asks every host; the error is one line: nobody could be asked at all.
     async fn ask(&self, sink: Sink) -> Result<(), String> {
         if self.discover {
-            return discover::discover(&self.asker, sink).await;
+            return discover::discover(&self.prober, sink).await;
         }
         let targets = Rc::clone(&self.targets);
-        fleet::ask(Rc::clone(&self.asker), targets, self.jobs, self.wait, sink).await;
+        fleet::ask(Rc::clone(&self.prober), targets, self.jobs, self.wait, sink).await;
         Ok(())
     }
 }
@@ -195,10 +195,10 @@ impl<O: Write, E: Write> Round<O, E> {
         }
     }
 
-    fn take(&mut self, place: usize, answer: Answer) -> ControlFlow<()> {
+    fn take(&mut self, slot: usize, answer: Answer) -> ControlFlow<()> {
         self.answers += 1;
         self.all_good &= output::is_success(self.format, &answer);
-        match self.renderer.answer(place, answer) {
+        match self.renderer.answer(slot, answer) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 self.broken = Some(error);

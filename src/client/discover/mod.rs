@@ -19,13 +19,13 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockType, setsockopt, sockopt};
 use tokio::time::{sleep_until, timeout_at};
 
-use self::networks::Call;
+use self::networks::Probe;
 use crate::client::answer::Answer;
 use crate::client::query::failure::Failure;
 use crate::client::query::reply::Reply;
 use crate::client::query::resolve;
 use crate::client::query::socket::{self, Socket};
-use crate::client::query::{Asker, judge, show};
+use crate::client::query::{Prober, judge, show};
 
 /// When the question is asked: at once and after these times, if the timeout is not over.
 const REPEATS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
@@ -38,26 +38,28 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Asks everybody; `sink` takes the answers with their number. The error is one line.
 pub(crate) async fn discover(
-    asker: &Asker,
+    prober: &Prober,
     mut sink: impl FnMut(usize, Answer) -> ControlFlow<()>,
 ) -> Result<(), String> {
-    let port = asker.port(None, true).map_err(|failure| failure.reason())?;
-    let calls = networks::calls(port, asker.settings.family)
+    let port = prober
+        .port(None, true)
+        .map_err(|failure| failure.reason())?;
+    let probes = networks::probes(port, prober.settings.family)
         .map_err(|errno| format!("cannot list the network interfaces: {}", errno.desc()))?;
-    if calls.is_empty() {
+    if probes.is_empty() {
         return Err("no network interface to ask on".to_owned());
     }
     let begun = Instant::now();
-    let end = tokio::time::Instant::from_std(begun + asker.timeout());
+    let end = tokio::time::Instant::from_std(begun + prober.timeout());
     let mut search = Search {
-        asker,
+        prober,
         begun,
         port,
         seen: HashSet::new(),
         kept: 0,
     };
-    let sockets = Sockets::open(&calls).map_err(|errno| Failure::Os(errno).reason())?;
-    sockets.call_all(&calls)?;
+    let sockets = Sockets::open(&probes).map_err(|errno| Failure::Os(errno).reason())?;
+    sockets.send_all(&probes)?;
     let collect = async {
         while let Some(answer) = search.next(&sockets).await {
             if sink(search.seen.len() - 1, answer).is_break() {
@@ -69,7 +71,7 @@ pub(crate) async fn discover(
         for after in REPEATS {
             sleep_until(tokio::time::Instant::from_std(begun + after)).await;
             // It went out once: a failure now is a network that went away meanwhile.
-            let _ = sockets.call_all(&calls);
+            let _ = sockets.send_all(&probes);
         }
         std::future::pending::<()>().await;
     };
@@ -91,8 +93,8 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn open(calls: &[Call]) -> Result<Sockets, Errno> {
-        let any = |v4: bool| calls.iter().any(|call| call.to.is_ipv4() == v4);
+    fn open(probes: &[Probe]) -> Result<Sockets, Errno> {
+        let any = |v4: bool| probes.iter().any(|probe| probe.to.is_ipv4() == v4);
         let v4 = any(true).then(|| {
             let fd = prepared(AddressFamily::Inet)?;
             // Without it a send to a broadcast address is EACCES, ip(7).
@@ -111,17 +113,17 @@ impl Sockets {
     }
 
     /// Sends every question once; an error only if none went out.
-    fn call_all(&self, calls: &[Call]) -> Result<(), String> {
+    fn send_all(&self, probes: &[Probe]) -> Result<(), String> {
         let mut last = Errno::ENETUNREACH;
         let mut sent = false;
-        for call in calls {
-            let socket = if call.to.is_ipv4() {
+        for probe in probes {
+            let socket = if probe.to.is_ipv4() {
                 &self.v4
             } else {
                 &self.v6
             };
             let Some(socket) = socket else { continue };
-            match socket.ask_everybody(call.to, call.interface, call.from) {
+            match socket.ask_everybody(probe.to, probe.interface, probe.from) {
                 Ok(()) => sent = true,
                 Err(errno) => last = errno,
             }
@@ -142,7 +144,7 @@ fn prepared(family: AddressFamily) -> Result<OwnedFd, Errno> {
 }
 
 struct Search<'a> {
-    asker: &'a Asker,
+    prober: &'a Prober,
     begun: Instant,
     port: u16,
     seen: HashSet<SocketAddr>,
@@ -172,14 +174,14 @@ impl Search<'_> {
 
     async fn receive(&self, sockets: &Sockets) -> (SocketAddr, Reply) {
         poll_fn(|cx| {
-            let mut buffer = self.asker.buffer.borrow_mut();
+            let mut buffer = self.prober.buffer.borrow_mut();
             for socket in sockets.v4.iter().chain(&sockets.v6) {
                 // An error is not the end of the others' answers, and it is taken off the socket
                 // by being told, recv(2); only a pending receive is waited for.
                 while let Poll::Ready(result) = socket.poll_recv_from(cx, &mut buffer) {
                     if let Ok((length, Some(from))) = result {
                         let mut reply = Reply::default();
-                        reply.add(&buffer[..length], length, self.asker.keep);
+                        reply.add(&buffer[..length], length, self.prober.keep);
                         return Poll::Ready((from, reply));
                     }
                 }

@@ -17,7 +17,7 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// One question to everybody on one network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Call {
+pub(crate) struct Probe {
     /// The broadcast or multicast address.
     pub(crate) to: SocketAddr,
     /// The interface that it leaves from.
@@ -37,7 +37,7 @@ struct Interface {
 }
 
 /// The questions that reach every local network, on `port`; see getifaddrs(3).
-pub(crate) fn calls(port: u16, family: Family) -> Result<Vec<Call>, Errno> {
+pub(crate) fn probes(port: u16, family: Family) -> Result<Vec<Probe>, Errno> {
     let mut interfaces = Vec::new();
     for entry in getifaddrs()? {
         let v4 = |address: Option<nix::sys::socket::SockaddrStorage>| {
@@ -65,7 +65,7 @@ pub(crate) fn calls(port: u16, family: Family) -> Result<Vec<Call>, Errno> {
     Ok(choose(&interfaces, port, family))
 }
 
-fn choose(interfaces: &[Interface], port: u16, family: Family) -> Vec<Call> {
+fn choose(interfaces: &[Interface], port: u16, family: Family) -> Vec<Probe> {
     let up = |interface: &&Interface| interface.flags.contains(InterfaceFlags::IFF_UP);
     let is_loopback =
         |interface: &Interface| interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
@@ -73,27 +73,27 @@ fn choose(interfaces: &[Interface], port: u16, family: Family) -> Vec<Call> {
         .iter()
         .filter(up)
         .filter(|interface| !is_loopback(interface));
-    let mut calls: Vec<Call> = Vec::new();
-    for call in real.filter_map(|interface| call(interface, port)) {
-        if family.allows(&call.to) && !calls.contains(&call) {
-            calls.push(call);
+    let mut probes: Vec<Probe> = Vec::new();
+    for probe in real.filter_map(|interface| probe(interface, port)) {
+        if family.allows(&probe.to) && !probes.contains(&probe) {
+            probes.push(probe);
         }
     }
-    if calls.is_empty() {
+    if probes.is_empty() {
         let loopback = interfaces
             .iter()
             .filter(up)
             .find(|i| is_loopback(i) && i.address.is_ipv4());
-        calls.extend(
+        probes.extend(
             loopback
-                .and_then(|i| loopback_call(i, port))
+                .and_then(|i| loopback_probe(i, port))
                 .filter(|c| family.allows(&c.to)),
         );
     }
-    calls
+    probes
 }
 
-fn call(interface: &Interface, port: u16) -> Option<Call> {
+fn probe(interface: &Interface, port: u16) -> Option<Probe> {
     match interface.address {
         IpAddr::V4(own) if interface.flags.contains(InterfaceFlags::IFF_BROADCAST) => {
             // Without one of its own (`ip address add` gives none; what glibc tells then is the
@@ -103,7 +103,7 @@ fn call(interface: &Interface, port: u16) -> Option<Call> {
                 .filter(|b| *b != own && !b.is_unspecified())
                 .or_else(|| last_of(own, interface.netmask?))?;
             let to = SocketAddr::V4(SocketAddrV4::new(broadcast, port));
-            Some(Call {
+            Some(Probe {
                 to,
                 interface: interface.index,
                 from: Some(own),
@@ -111,7 +111,7 @@ fn call(interface: &Interface, port: u16) -> Option<Call> {
         }
         IpAddr::V6(_) if interface.flags.contains(InterfaceFlags::IFF_MULTICAST) => {
             let to = SocketAddr::V6(SocketAddrV6::new(ALL_NODES, port, 0, interface.index));
-            Some(Call {
+            Some(Probe {
                 to,
                 interface: interface.index,
                 from: None,
@@ -129,13 +129,13 @@ fn last_of(own: Ipv4Addr, netmask: Ipv4Addr) -> Option<Ipv4Addr> {
 }
 
 /// 127.0.0.0/8 has a broadcast address in the routing table, though its interface has no flag.
-fn loopback_call(interface: &Interface, port: u16) -> Option<Call> {
+fn loopback_probe(interface: &Interface, port: u16) -> Option<Probe> {
     let IpAddr::V4(own) = interface.address else {
         return None;
     };
     let everybody = Ipv4Addr::new(127, 255, 255, 255);
     let to = SocketAddr::V4(SocketAddrV4::new(everybody, port));
-    Some(Call {
+    Some(Probe {
         to,
         interface: interface.index,
         from: Some(own),
@@ -175,7 +175,7 @@ mod tests {
     fn chosen(interfaces: &[Interface], family: Family) -> Vec<String> {
         choose(interfaces, 7, family)
             .iter()
-            .map(|call| format!("{}@{}", call.to, call.interface))
+            .map(|probe| format!("{}@{}", probe.to, probe.interface))
             .collect()
     }
 

@@ -21,10 +21,10 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
-use self::retry::Patience;
+use self::retry::RetryPolicy;
 use crate::client::answer::Answer;
 use crate::client::hosts::target::Target;
-use crate::client::query::Asker;
+use crate::client::query::Prober;
 
 /// Takes the answer of the host at a place in the order given; Break: ask no more.
 pub(crate) type Sink = Box<dyn FnMut(usize, Answer) -> ControlFlow<()>>;
@@ -32,7 +32,7 @@ pub(crate) type Sink = Box<dyn FnMut(usize, Answer) -> ControlFlow<()>>;
 /// Asks all of `targets`, at most `jobs` at a time, each again for `wait` while it does not
 /// answer.
 pub(crate) async fn ask(
-    asker: Rc<Asker>,
+    prober: Rc<Prober>,
     targets: Rc<[Target]>,
     jobs: usize,
     wait: Option<Duration>,
@@ -40,7 +40,7 @@ pub(crate) async fn ask(
 ) {
     if let [target] = &*targets {
         // No workers to start for the most ordinary call.
-        let answer = ask_patiently(&asker, target, wait).await;
+        let answer = ask_with_retries(&prober, target, wait).await;
         let _ = sink(0, answer);
         return;
     }
@@ -49,7 +49,7 @@ pub(crate) async fn ask(
         return;
     }
     let fleet = Rc::new(Fleet {
-        asker,
+        prober,
         queue: RefCell::new(Queue {
             cursor: 0,
             again: BinaryHeap::new(),
@@ -69,15 +69,15 @@ pub(crate) async fn ask(
     set.run_until(fleet.done.notified()).await;
 }
 
-/// One host, to the end of the patience.
-async fn ask_patiently(asker: &Asker, target: &Target, wait: Option<Duration>) -> Answer {
+/// Asks one host until it answers or the policy gives up.
+async fn ask_with_retries(prober: &Prober, target: &Target, wait: Option<Duration>) -> Answer {
     let begun = Instant::now();
-    let mut patience = wait.map(Patience::new);
+    let mut policy = wait.map(RetryPolicy::new);
     loop {
-        let (answer, may_pass) = asker
-            .ask(target, limit(asker, patience.as_ref(), begun))
+        let (answer, may_pass) = prober
+            .ask(target, limit(prober, policy.as_ref(), begun))
             .await;
-        let pause = patience
+        let pause = policy
             .as_mut()
             .filter(|_| may_pass)
             .and_then(|p| p.pause(begun.elapsed()));
@@ -88,15 +88,15 @@ async fn ask_patiently(asker: &Asker, target: &Target, wait: Option<Duration>) -
     }
 }
 
-fn limit(asker: &Asker, patience: Option<&Patience>, begun: Instant) -> Duration {
-    match patience {
-        Some(patience) => patience.for_try(begun.elapsed(), asker.timeout()),
-        None => asker.timeout(),
+fn limit(prober: &Prober, policy: Option<&RetryPolicy>, begun: Instant) -> Duration {
+    match policy {
+        Some(policy) => policy.for_try(begun.elapsed(), prober.timeout()),
+        None => prober.timeout(),
     }
 }
 
 struct Fleet {
-    asker: Rc<Asker>,
+    prober: Rc<Prober>,
     targets: Rc<[Target]>,
     queue: RefCell<Queue>,
     wait: Option<Duration>,
@@ -117,9 +117,9 @@ struct Queue {
 /// A host that is to be tried again.
 struct Again {
     at: Instant,
-    place: usize,
+    slot: usize,
     begun: Instant,
-    patience: Patience,
+    policy: RetryPolicy,
 }
 
 impl PartialEq for Again {
@@ -135,7 +135,7 @@ impl PartialOrd for Again {
 }
 impl Ord for Again {
     fn cmp(&self, other: &Again) -> std::cmp::Ordering {
-        (self.at, self.place).cmp(&(other.at, other.place))
+        (self.at, self.slot).cmp(&(other.at, other.slot))
     }
 }
 
@@ -146,11 +146,11 @@ async fn work(fleet: Rc<Fleet>) {
         if task.at > Instant::now() {
             sleep_until(task.at).await;
         }
-        let patience = fleet.wait.is_some().then_some(&task.patience);
-        let limit = limit(&fleet.asker, patience, task.begun);
-        let (answer, may_pass) = fleet.asker.ask(&fleet.targets[task.place], limit).await;
+        let policy = fleet.wait.is_some().then_some(&task.policy);
+        let limit = limit(&fleet.prober, policy, task.begun);
+        let (answer, may_pass) = fleet.prober.ask(&fleet.targets[task.slot], limit).await;
         let pause = match fleet.wait {
-            Some(_) if may_pass => task.patience.pause(task.begun.elapsed()),
+            Some(_) if may_pass => task.policy.pause(task.begun.elapsed()),
             _ => None,
         };
         match pause {
@@ -159,7 +159,7 @@ async fn work(fleet: Rc<Fleet>) {
                 fleet.queue.borrow_mut().again.push(Reverse(task));
             }
             None => {
-                if (fleet.sink.borrow_mut())(task.place, answer).is_break() {
+                if (fleet.sink.borrow_mut())(task.slot, answer).is_break() {
                     fleet.stop.set(true);
                     fleet.done.notify_one();
                 }
@@ -187,15 +187,15 @@ impl Fleet {
         }
         let all = self.targets.len();
         while queue.cursor < 2 * all {
-            let (place, direct) = (queue.cursor % all, queue.cursor < all);
+            let (slot, direct) = (queue.cursor % all, queue.cursor < all);
             queue.cursor += 1;
-            if self.targets[place].is_direct() == direct {
-                let patience = Patience::new(self.wait.unwrap_or_default());
+            if self.targets[slot].is_direct() == direct {
+                let policy = RetryPolicy::new(self.wait.unwrap_or_default());
                 return Some(Again {
                     at: now,
-                    place,
+                    slot,
                     begun: now,
-                    patience,
+                    policy,
                 });
             }
         }

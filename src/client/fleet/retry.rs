@@ -13,17 +13,17 @@ const LONGEST: Duration = Duration::from_secs(16);
 
 /// How long to go on with one host.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct RetryPolicy {
     /// All of it.
     total: Duration,
     /// The next pause.
     pause: Duration,
 }
 
-impl Patience {
+impl RetryPolicy {
     /// To keep trying for `total` since the first try.
-    pub(crate) fn new(total: Duration) -> Patience {
-        Patience {
+    pub(crate) fn new(total: Duration) -> RetryPolicy {
+        RetryPolicy {
             total,
             pause: FIRST,
         }
@@ -62,13 +62,13 @@ mod tests {
 
     /// When tries begin, if each fails after `each` seconds.
     fn tries(total: f64, each: f64) -> Vec<f64> {
-        let mut patience = Patience::new(Duration::from_secs_f64(total));
+        let mut policy = RetryPolicy::new(Duration::from_secs_f64(total));
         let (mut now, mut begun) = (0.0, vec![]);
         loop {
             begun.push(now);
             assert!(begun.len() < 1000, "it goes on for ever");
             now += each;
-            match patience.pause(Duration::from_secs_f64(now)) {
+            match policy.pause(Duration::from_secs_f64(now)) {
                 Some(pause) => now += pause.as_secs_f64(),
                 None => return begun,
             }
@@ -89,14 +89,14 @@ mod tests {
 
     #[test]
     fn a_try_ends_with_the_patience() {
-        let patience = Patience::new(Duration::from_secs(10));
+        let policy = RetryPolicy::new(Duration::from_secs(10));
         let seconds = Duration::from_secs;
-        assert_eq!(patience.for_try(seconds(0), seconds(5)), seconds(5));
-        assert_eq!(patience.for_try(seconds(9), seconds(5)), seconds(1));
+        assert_eq!(policy.for_try(seconds(0), seconds(5)), seconds(5));
+        assert_eq!(policy.for_try(seconds(9), seconds(5)), seconds(1));
         let instants = Duration::from_nanos(251_742_513);
         let told = Duration::from_millis(2_748);
         assert_eq!(
-            patience.for_try(seconds(7) + instants, seconds(5)),
+            policy.for_try(seconds(7) + instants, seconds(5)),
             told,
             "no nanoseconds"
         );
@@ -105,13 +105,13 @@ mod tests {
     #[test]
     fn a_try_that_begins_late_has_time_for_an_answer() {
         let seconds = Duration::from_secs;
-        let patience = Patience::new(seconds(10));
-        assert_eq!(patience.for_try(seconds(11), seconds(5)), seconds(1));
+        let policy = RetryPolicy::new(seconds(10));
+        assert_eq!(policy.for_try(seconds(11), seconds(5)), seconds(1));
         assert_eq!(
-            patience.for_try(seconds(11), seconds(5) / 10),
+            policy.for_try(seconds(11), seconds(5) / 10),
             seconds(5) / 10
         );
-        let patience = Patience::new(seconds(1));
-        assert_eq!(patience.for_try(seconds(9), seconds(5)), seconds(1) / 4);
+        let policy = RetryPolicy::new(seconds(1));
+        assert_eq!(policy.for_try(seconds(9), seconds(5)), seconds(1) / 4);
     }
 }

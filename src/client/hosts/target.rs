@@ -21,12 +21,12 @@ pub struct Target {
     /// What the user wrote; shown as the host in every output.
     pub word: String,
     /// What it means.
-    pub place: Place,
+    pub endpoint: Endpoint,
 }
 
 /// Where a service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Endpoint {
     /// A UNIX socket, whatever its type turns out to be.
     Unix(PathBuf),
     /// A host on a network.
@@ -77,21 +77,21 @@ fn bad<T>(reason: impl Into<String>) -> Result<T, BadTarget> {
 impl Target {
     /// Reads one HOST: `NAME`, `NAME:PORT`, `[V6]:PORT`, a bare address, `udp:…`, `unix:PATH`.
     pub fn parse(word: &str) -> Result<Target, BadTarget> {
-        let place = match word.strip_prefix("unix:") {
-            Some(path) => Place::Unix(unix_path(path)?),
+        let endpoint = match word.strip_prefix("unix:") {
+            Some(path) => Endpoint::Unix(unix_path(path)?),
             None => network(word)?,
         };
         Ok(Target {
             word: word.to_owned(),
-            place,
+            endpoint,
         })
     }
 
     /// Whether asking it needs no name look-up.
     pub fn is_direct(&self) -> bool {
         !matches!(
-            &self.place,
-            Place::Net {
+            &self.endpoint,
+            Endpoint::Net {
                 host: Host::Name(_),
                 ..
             }
@@ -115,7 +115,7 @@ fn unix_path(path: &str) -> Result<PathBuf, BadTarget> {
     Ok(PathBuf::from(path))
 }
 
-fn network(word: &str) -> Result<Place, BadTarget> {
+fn network(word: &str) -> Result<Endpoint, BadTarget> {
     let (udp, rest) = match word.strip_prefix("udp:") {
         Some(rest) => (true, rest),
         None => (false, word),
@@ -135,7 +135,7 @@ fn network(word: &str) -> Result<Place, BadTarget> {
             ));
         }
     }
-    Ok(Place::Net { udp, host, port })
+    Ok(Endpoint::Net { udp, host, port })
 }
 
 fn host_and_port(text: &str) -> Result<(Host, Option<Port>), BadTarget> {
@@ -255,8 +255,8 @@ fn shorten(digits: &str) -> String {
 mod tests {
     use super::*;
 
-    fn net(udp: bool, host: Host, port: Option<Port>) -> Place {
-        Place::Net { udp, host, port }
+    fn net(udp: bool, host: Host, port: Option<Port>) -> Endpoint {
+        Endpoint::Net { udp, host, port }
     }
     fn name(text: &str) -> Host {
         Host::Name(text.to_owned())
@@ -320,13 +320,13 @@ mod tests {
             ),
             (
                 "unix:/run/ruptime.sock",
-                Place::Unix("/run/ruptime.sock".into()),
+                Endpoint::Unix("/run/ruptime.sock".into()),
             ),
-            ("unix:a b:c", Place::Unix("a b:c".into())),
+            ("unix:a b:c", Endpoint::Unix("a b:c".into())),
         ];
-        for (word, place) in table {
+        for (word, endpoint) in table {
             let target = Target::parse(word).unwrap_or_else(|reason| panic!("{word}: {reason}"));
-            assert_eq!(target.place, place, "{word}");
+            assert_eq!(target.endpoint, endpoint, "{word}");
             assert_eq!(target.word, word);
         }
     }
@@ -400,10 +400,10 @@ mod tests {
             for word in &words {
                 if let Ok(target) = Target::parse(word) {
                     assert_eq!(&target.word, word);
-                    if let Place::Net {
+                    if let Endpoint::Net {
                         host: Host::Name(name),
                         ..
-                    } = target.place
+                    } = target.endpoint
                     {
                         assert!(!name.is_empty() && !name.contains(':'), "{word}");
                     }

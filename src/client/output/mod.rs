@@ -127,21 +127,21 @@ impl<O: Write, E: Write> Renderer<O, E> {
         }
     }
 
-    /// Takes the answer of the host at `place` (from 0) in the order given.
+    /// Takes the answer of the host at `slot` (from 0) in the order given.
     ///
     /// # Errors
     /// Writing to standard output failed.
-    pub fn answer(&mut self, place: usize, mut answer: Answer) -> io::Result<()> {
+    pub fn answer(&mut self, slot: usize, mut answer: Answer) -> io::Result<()> {
         match self.settings.format {
             Format::JsonLines => return json::line(&mut self.out, &answer),
             // A reply that is not shown is not kept: a fleet's rows must stay small.
             Format::Table | Format::OpenMetrics => drop_raw(&mut answer),
             Format::Text | Format::Json => {}
         }
-        if self.answers.len() <= place {
-            self.answers.resize_with(place + 1, || None);
+        if self.answers.len() <= slot {
+            self.answers.resize_with(slot + 1, || None);
         }
-        self.answers[place] = Some(answer);
+        self.answers[slot] = Some(answer);
         Ok(())
     }
 

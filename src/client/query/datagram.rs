@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::reply::Reply;
 use super::socket::{self, Socket};
 use super::stream::{ATTEMPT_DELAY, Failures};
-use super::{Asker, Spare, Trace, family_of};
+use super::{Prober, Spare, Trace, family_of};
 use crate::client::query::failure::Failure;
 
 /// The first pause before a question is repeated: a tenth of the timeout, within these bounds.
@@ -42,13 +42,13 @@ struct Inquiry<'a> {
 
 impl<'a> Inquiry<'a> {
     fn new(
-        asker: &Asker,
+        prober: &Prober,
         socket: Socket,
         address: Option<SocketAddr>,
         spare: Option<Spare<'a>>,
     ) -> Result<Inquiry<'a>, Errno> {
         let (least, most) = FIRST_PAUSE;
-        let pause = (asker.timeout() / 10).clamp(least, most);
+        let pause = (prober.timeout() / 10).clamp(least, most);
         let mut inquiry = Inquiry {
             socket,
             address,
@@ -80,7 +80,7 @@ impl<'a> Inquiry<'a> {
 
 /// Asks all of `addresses`, one after another, until one answers.
 pub(super) async fn ask(
-    asker: &Asker,
+    prober: &Prober,
     addresses: &[SocketAddr],
     trace: &Trace,
 ) -> Result<Reply, Failure> {
@@ -91,7 +91,7 @@ pub(super) async fn ask(
     loop {
         if flying.is_empty() || Instant::now() >= next_start {
             if let Some(address) = waiting.next() {
-                match start(asker, address, &mut flying, trace).await {
+                match start(prober, address, &mut flying, trace).await {
                     Ok(inquiry) => flying.push(inquiry),
                     Err(failure) => {
                         failures.note(failure, address);
@@ -104,7 +104,7 @@ pub(super) async fn ask(
             }
         }
         let start_at = (waiting.len() > 0).then_some(next_start);
-        let (index, result) = match next_event(asker, &mut flying, start_at).await {
+        let (index, result) = match next_event(prober, &mut flying, start_at).await {
             Some(event) => event,
             None => continue,
         };
@@ -125,49 +125,49 @@ pub(super) async fn ask(
 }
 
 /// Asks over a socket that is connected already.
-pub(super) async fn ask_one(asker: &Asker, socket: Socket, _: &Trace) -> Result<Reply, Failure> {
-    let mut flying = vec![Inquiry::new(asker, socket, None, None).map_err(Failure::Os)?];
+pub(super) async fn ask_one(prober: &Prober, socket: Socket, _: &Trace) -> Result<Reply, Failure> {
+    let mut flying = vec![Inquiry::new(prober, socket, None, None).map_err(Failure::Os)?];
     loop {
-        if let Some((_, result)) = next_event(asker, &mut flying, None).await {
+        if let Some((_, result)) = next_event(prober, &mut flying, None).await {
             return result.map_err(Failure::Os);
         }
     }
 }
 
 async fn start<'a>(
-    asker: &'a Asker,
+    prober: &'a Prober,
     address: SocketAddr,
     flying: &mut Vec<Inquiry<'a>>,
     trace: &Trace,
 ) -> Result<Inquiry<'a>, Failure> {
     let mut spare = None;
     if !flying.is_empty() {
-        spare = asker.spare();
+        spare = prober.spare();
         if spare.is_none() {
             // The limit leaves no descriptor: the oldest question gives its own up.
             spare = flying.remove(0)._spare;
         }
     }
-    let fd = asker
+    let fd = prober
         .open(family_of(&address), SockType::Datagram, trace)
         .await?;
     trace.begin(address);
     socket::start(&fd.fd, &SockaddrStorage::from(address)).map_err(Failure::Os)?;
     let socket = Socket::watch(fd).map_err(Failure::Os)?;
-    Inquiry::new(asker, socket, Some(address), spare).map_err(Failure::Os)
+    Inquiry::new(prober, socket, Some(address), spare).map_err(Failure::Os)
 }
 
 /// Waits for an answer or an error of any question, and repeats those whose time has come. None
 /// when it is time to start with another address.
 async fn next_event(
-    asker: &Asker,
+    prober: &Prober,
     flying: &mut [Inquiry<'_>],
     start_at: Option<Instant>,
 ) -> Option<(usize, Result<Reply, Errno>)> {
     loop {
         let repeat_at = flying.iter().map(|inquiry| inquiry.next).min()?;
         let until = start_at.map_or(repeat_at, |start_at| start_at.min(repeat_at));
-        if let Ok(event) = timeout_at(until, first_reply(asker, flying)).await {
+        if let Ok(event) = timeout_at(until, first_reply(prober, flying)).await {
             return Some(event);
         }
         let now = Instant::now();
@@ -185,8 +185,8 @@ async fn next_event(
     }
 }
 
-async fn first_reply(asker: &Asker, flying: &[Inquiry<'_>]) -> (usize, Result<Reply, Errno>) {
-    let receive = |inquiry| Box::pin(receive(asker, inquiry));
+async fn first_reply(prober: &Prober, flying: &[Inquiry<'_>]) -> (usize, Result<Reply, Errno>) {
+    let receive = |inquiry| Box::pin(receive(prober, inquiry));
     let mut receiving: Vec<_> = flying.iter().map(receive).collect();
     poll_fn(|cx| {
         for (index, reply) in receiving.iter_mut().enumerate() {
@@ -199,13 +199,13 @@ async fn first_reply(asker: &Asker, flying: &[Inquiry<'_>]) -> (usize, Result<Re
     .await
 }
 
-async fn receive(asker: &Asker, inquiry: &Inquiry<'_>) -> Result<Reply, Errno> {
+async fn receive(prober: &Prober, inquiry: &Inquiry<'_>) -> Result<Reply, Errno> {
     let once = |fd| {
-        let mut buffer = asker.buffer.borrow_mut();
+        let mut buffer = prober.buffer.borrow_mut();
         // With MSG_TRUNC a datagram that was cut tells its whole length, recv(2).
         let length = recv(fd, &mut buffer, MsgFlags::MSG_TRUNC)?;
         let mut reply = Reply::default();
-        reply.add(&buffer[..length.min(buffer.len())], length, asker.keep);
+        reply.add(&buffer[..length.min(buffer.len())], length, prober.keep);
         Ok(reply)
     };
     inquiry.socket.receive(once).await

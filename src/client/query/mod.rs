@@ -1,6 +1,6 @@
 //! One host, asked once: a target → an [`Answer`].
 //!
-//! Everything that hosts share on the one thread is in [`Asker`]: the options that matter, the
+//! Everything that hosts share on the one thread is in [`Prober`]: the options that matter, the
 //! receive buffer, the count of spare descriptors, the resolver. Each kind of service has its
 //! module; the time of a host runs from its look-up to its last byte, whatever the kind.
 
@@ -28,7 +28,7 @@ use self::reply::Reply;
 use self::resolve::{Family, Resolver};
 use self::socket::Counted;
 use crate::client::answer::{Answer, Outcome};
-use crate::client::hosts::target::{Host, Place, Port, Target};
+use crate::client::hosts::target::{Endpoint, Host, Port, Target};
 use crate::client::report;
 use crate::escape;
 
@@ -58,7 +58,7 @@ pub(crate) struct Settings {
 }
 
 /// What all hosts share.
-pub(crate) struct Asker {
+pub(crate) struct Prober {
     pub(crate) settings: Settings,
     pub(crate) keep: usize,
     resolver: Resolver,
@@ -138,10 +138,10 @@ impl Trace {
     }
 }
 
-impl Asker {
+impl Prober {
     /// `spare`: descriptors that may be open beyond one for each host.
-    pub(crate) fn new(settings: Settings, resolver: Resolver, spare: usize) -> Asker {
-        Asker {
+    pub(crate) fn new(settings: Settings, resolver: Resolver, spare: usize) -> Prober {
+        Prober {
             keep: settings.keep,
             settings,
             resolver,
@@ -163,12 +163,12 @@ impl Asker {
     /// value tells whether a later try may go better.
     pub(crate) async fn ask(&self, target: &Target, limit: Duration) -> (Answer, bool) {
         let trace = Trace::new(limit);
-        let result = match &target.place {
-            Place::Unix(path) => {
+        let result = match &target.endpoint {
+            Endpoint::Unix(path) => {
                 let deadline = trace.deadline();
                 within(deadline, &trace, unix::ask(self, path, &trace)).await
             }
-            Place::Net { udp, host, port } => {
+            Endpoint::Net { udp, host, port } => {
                 self.ask_net(*udp || self.settings.udp, host, port.as_ref(), &trace)
                     .await
             }
@@ -275,9 +275,9 @@ impl Asker {
 
     fn answer(&self, target: &Target, trace: &Trace, result: Result<Reply, Failure>) -> Answer {
         let rtt = trace.begun.get().map(|begun| begun.elapsed());
-        let address = match &target.place {
-            Place::Unix(path) => Some(escape::line(path.as_os_str().as_bytes()).into_owned()),
-            Place::Net { .. } => trace.address.get().as_ref().map(show),
+        let address = match &target.endpoint {
+            Endpoint::Unix(path) => Some(escape::line(path.as_os_str().as_bytes()).into_owned()),
+            Endpoint::Net { .. } => trace.address.get().as_ref().map(show),
         };
         let (outcome, rtt) = match result {
             Ok(reply) => (judge(reply), rtt),

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::reply::Reply;
 use super::socket::{self, Socket};
-use super::{Asker, Spare, Trace, family_of};
+use super::{Prober, Spare, Trace, family_of};
 use crate::client::query::failure::Failure;
 
 /// RFC 8305 section 5, "Connection Attempt Delay".
@@ -24,22 +24,22 @@ pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Asks the first of `addresses` that accepts the connection.
 pub(super) async fn ask(
-    asker: &Asker,
+    prober: &Prober,
     addresses: &[SocketAddr],
     trace: &Trace,
 ) -> Result<Reply, Failure> {
     let socket = match addresses {
         // Its connect is not waited for: the first receive tells a failure as well, and that is
         // two system calls less for each of thousands of hosts.
-        [address] => connect(asker, *address, trace).await?,
-        _ => race(asker, addresses, trace).await?,
+        [address] => connect(prober, *address, trace).await?,
+        _ => race(prober, addresses, trace).await?,
     };
-    read_to_end(asker, &socket, MsgFlags::empty(), trace).await
+    read_to_end(prober, &socket, MsgFlags::empty(), trace).await
 }
 
 /// Starts one connection.
-async fn connect(asker: &Asker, address: SocketAddr, trace: &Trace) -> Result<Socket, Failure> {
-    let fd = asker
+async fn connect(prober: &Prober, address: SocketAddr, trace: &Trace) -> Result<Socket, Failure> {
+    let fd = prober
         .open(family_of(&address), SockType::Stream, trace)
         .await?;
     trace.begin(address);
@@ -55,15 +55,15 @@ struct Attempt<'a> {
     _spare: Option<Spare<'a>>,
 }
 
-async fn race(asker: &Asker, addresses: &[SocketAddr], trace: &Trace) -> Result<Socket, Failure> {
+async fn race(prober: &Prober, addresses: &[SocketAddr], trace: &Trace) -> Result<Socket, Failure> {
     let mut waiting = addresses.iter().copied();
     let mut flying: Vec<Attempt<'_>> = Vec::new();
     let mut failures = Failures::default();
     loop {
         let started = match waiting.next() {
             Some(address) => {
-                let spare = make_room(asker, &mut flying);
-                match connect(asker, address, trace).await {
+                let spare = make_room(prober, &mut flying);
+                match connect(prober, address, trace).await {
                     Ok(socket) => flying.push(Attempt {
                         socket,
                         address,
@@ -104,11 +104,11 @@ async fn race(asker: &Asker, addresses: &[SocketAddr], trace: &Trace) -> Result<
 
 /// A descriptor for one more attempt: counted beside the host's own, or, where the limit leaves
 /// none, that of the oldest attempt, which has had its delay.
-fn make_room<'a>(asker: &'a Asker, flying: &mut Vec<Attempt<'a>>) -> Option<Spare<'a>> {
+fn make_room<'a>(prober: &'a Prober, flying: &mut Vec<Attempt<'a>>) -> Option<Spare<'a>> {
     if flying.is_empty() {
         return None;
     }
-    let spare = asker.spare();
+    let spare = prober.spare();
     if spare.is_none() {
         return flying.remove(0)._spare;
     }
@@ -155,7 +155,7 @@ impl Failures {
 
 /// Reads until the peer closes, through the buffer that all hosts share.
 pub(super) async fn read_to_end(
-    asker: &Asker,
+    prober: &Prober,
     socket: &Socket,
     flags: MsgFlags,
     trace: &Trace,
@@ -163,7 +163,7 @@ pub(super) async fn read_to_end(
     let mut reply = Reply::default();
     poll_fn(|cx| {
         loop {
-            let mut buffer = asker.buffer.borrow_mut();
+            let mut buffer = prober.buffer.borrow_mut();
             let received = match socket.poll_recv(cx, &mut buffer, flags) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(received) => received,
@@ -173,7 +173,7 @@ pub(super) async fn read_to_end(
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(length) => {
                     let there = length.min(buffer.len());
-                    reply.add(&buffer[..there], length, asker.keep);
+                    reply.add(&buffer[..there], length, prober.keep);
                     trace.bytes();
                     if reply.too_long {
                         return Poll::Ready(Ok(()));

@@ -13,36 +13,36 @@ use tokio::time::sleep;
 
 use super::reply::Reply;
 use super::socket::{self, Socket};
-use super::{Asker, Trace, datagram, stream};
+use super::{Prober, Trace, datagram, stream};
 use crate::client::query::failure::Failure;
 
 /// The first pause when the listener's backlog is full, and the longest.
 const BACKLOG_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 /// Asks the service at `path`.
-pub(super) async fn ask(asker: &Asker, path: &Path, trace: &Trace) -> Result<Reply, Failure> {
+pub(super) async fn ask(prober: &Prober, path: &Path, trace: &Trace) -> Result<Reply, Failure> {
     let address = UnixAddr::new(path).map_err(Failure::Os)?;
     trace.start_clock();
-    match connect(asker, &address, SockType::Stream, trace).await {
+    match connect(prober, &address, SockType::Stream, trace).await {
         Err(Failure::Os(Errno::EPROTOTYPE)) => {}
-        socket => return stream::read_to_end(asker, &socket?, MsgFlags::empty(), trace).await,
+        socket => return stream::read_to_end(prober, &socket?, MsgFlags::empty(), trace).await,
     }
-    match connect(asker, &address, SockType::SeqPacket, trace).await {
+    match connect(prober, &address, SockType::SeqPacket, trace).await {
         Err(Failure::Os(Errno::EPROTOTYPE)) => {}
         // With MSG_TRUNC a record that does not fit shows its length, unix(7).
-        socket => return stream::read_to_end(asker, &socket?, MsgFlags::MSG_TRUNC, trace).await,
+        socket => return stream::read_to_end(prober, &socket?, MsgFlags::MSG_TRUNC, trace).await,
     }
-    let socket = connect(asker, &address, SockType::Datagram, trace).await?;
-    datagram::ask_one(asker, socket, trace).await
+    let socket = connect(prober, &address, SockType::Datagram, trace).await?;
+    datagram::ask_one(prober, socket, trace).await
 }
 
 async fn connect(
-    asker: &Asker,
+    prober: &Prober,
     address: &UnixAddr,
     kind: SockType,
     trace: &Trace,
 ) -> Result<Socket, Failure> {
-    let fd = asker.open(AddressFamily::Unix, kind, trace).await?;
+    let fd = prober.open(AddressFamily::Unix, kind, trace).await?;
     if kind == SockType::Datagram {
         // The service can answer only an address: the kernel picks one in the abstract name
         // space (autobind, unix(7)), which leaves nothing behind.

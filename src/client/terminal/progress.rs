@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::client::output::Format;
 
 /// Nobody wants to be told about what is over before it is read.
-const PATIENCE: Duration = Duration::from_secs(1);
+const DELAY: Duration = Duration::from_secs(1);
 /// The clock in the line goes on when no host answers.
 const REDRAW: Duration = Duration::from_millis(200);
 /// Columns between the brackets.
@@ -49,7 +49,7 @@ impl Progress {
             return work.await;
         }
         let begun = Instant::now();
-        if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+        if let Ok(done) = tokio::time::timeout(DELAY, &mut work).await {
             return done;
         }
         let line = Line(Term::buffered_stderr());

@@ -103,8 +103,8 @@ impl Round<'_> {
             );
         }
         let mut renderer = Renderer::new(self.settings, out, io::sink());
-        for (place, answer) in self.answers.into_iter().enumerate() {
-            renderer.answer(place, answer)?;
+        for (slot, answer) in self.answers.into_iter().enumerate() {
+            renderer.answer(slot, answer)?;
         }
         renderer.finish()
     }

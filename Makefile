@@ -42,7 +42,10 @@ INSTALLED_client = \
 	644:systemd/ruptime-metrics.timer:$(UNITDIR)/ruptime-metrics.timer \
 	644:systemd/ruptime-metrics.service:$(UNITDIR)/ruptime-metrics.service \
 	644:systemd/90-ruptime-metrics.preset:$(PRESETDIR)/90-ruptime-metrics.preset \
-	644:README.md:$(DOCDIR)/README.md
+	644:README.md:$(DOCDIR)/README.md \
+	644:packaging/prometheus/ruptime.rules.yml:$(DOCDIR)/examples/ruptime.rules.yml \
+	644:packaging/prometheus/ruptime.rules.test.yml:$(DOCDIR)/examples/ruptime.rules.test.yml \
+	644:packaging/prometheus/ruptime.dashboard.json:$(DOCDIR)/examples/ruptime.dashboard.json
 
 INSTALLED_daemon = \
 	755:$(BUILT)/ruptimed:$(SBINDIR)/ruptimed \
@@ -129,7 +132,7 @@ install:
 
 uninstall:
 	@for file in $(INSTALLED); do rest=$${file#*:}; rm -f '$(DESTDIR)'"$${rest#*:}"; done
-	@rmdir '$(DESTDIR)$(DOCDIR)' 2>/dev/null || :
+	@rmdir '$(DESTDIR)$(DOCDIR)/examples' '$(DESTDIR)$(DOCDIR)' 2>/dev/null || :
 
 dist:
 	packaging/dist

@@ -8,34 +8,19 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::common::fake::{Fake, LINE, closed_port, ruptime};
-use crate::common::leave_out;
 use crate::common::temp::TempDir;
+use crate::common::{BOUND, LOOK, is_installed, wait_for};
 use serde_json::Value;
 
-const BOUND: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(50);
-
-fn is_installed(program: &str, package: &str) -> bool {
-    let there = Command::new(program).arg("--version").output().is_ok();
-    if !there {
-        leave_out(&format!("{program} is not installed (package {package})"));
-    }
-    there
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + BOUND;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        sleep(LOOK);
-    }
-}
+/// The rules and the dashboard that are installed as examples.
+const RULES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/packaging/prometheus/ruptime.rules.yml"
+);
+const DASHBOARD: &str = include_str!("../../packaging/prometheus/ruptime.dashboard.json");
 
 fn promtool_check(metrics: &[u8]) -> (Option<i32>, String) {
     let mut promtool = Command::new("promtool")
@@ -98,6 +83,28 @@ fn promtool_has_nothing_to_say() {
     );
 }
 
+#[test]
+fn the_rules_tell_what_they_are_for() {
+    if !is_installed("promtool", "prometheus") {
+        return;
+    }
+    for words in [
+        ["check", "rules", RULES].as_slice(),
+        &["test", "rules", &RULES.replace(".yml", ".test.yml")],
+    ] {
+        let ran = Command::new("promtool")
+            .args(words)
+            .output()
+            .expect("promtool runs");
+        let said = [ran.stdout, ran.stderr].concat();
+        assert!(
+            ran.status.success(),
+            "{words:?}: {}",
+            String::from_utf8_lossy(&said)
+        );
+    }
+}
+
 /// A program with an HTTP port, stopped when the test is over.
 struct Service {
     child: Child,
@@ -148,10 +155,14 @@ impl Service {
         head.contains(" 200 ").then(|| body.to_owned())
     }
 
-    /// The current samples of a metric: the host (if it has one) and the value, sorted.
-    fn query(&self, metric: &str) -> Vec<(String, String)> {
+    /// The current samples of an expression: the host (if it has one) and the value, sorted.
+    fn query(&self, expression: &str) -> Vec<(String, String)> {
+        let encoded: String = expression
+            .bytes()
+            .map(|byte| format!("%{byte:02x}"))
+            .collect();
         let body = self
-            .get(&format!("/api/v1/query?query={metric}"))
+            .get(&format!("/api/v1/query?query={encoded}"))
             .unwrap_or_default();
         let answer: Value = serde_json::from_str(&body).unwrap_or_default();
         let samples = answer["data"]["result"]
@@ -226,7 +237,7 @@ fn three_hosts_in_prometheus_and_one_that_goes_down_is_0() {
         folder.join("exporter.log"),
     );
     let config = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: node, static_configs: [{{targets: ['{}']}}]}}]\n",
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{RULES}']\nscrape_configs: [{{job_name: node, static_configs: [{{targets: ['{}']}}]}}]\n",
         exporter.address
     );
     let config = folder.file("prometheus.yml", config).display().to_string();
@@ -264,6 +275,12 @@ fn three_hosts_in_prometheus_and_one_that_goes_down_is_0() {
     prometheus.wait_for("ruptime_load15", &all("0.3"));
     assert_eq!(prometheus.query("ruptime_probe_duration_seconds").len(), 3);
     prometheus.wait_for("node_textfile_scrape_error", &[("", "0")]);
+    prometheus.wait_for("instance:ruptime_up:avg", &[("", "1")]);
+    for expression in dashboard() {
+        wait_for(&format!("samples of {expression}"), || {
+            (!prometheus.query(&expression).is_empty()).then_some(())
+        });
+    }
 
     let [_a, _b, down] = machines;
     drop(down);
@@ -271,4 +288,27 @@ fn three_hosts_in_prometheus_and_one_that_goes_down_is_0() {
     prometheus.wait_for("ruptime_up", &[(&a, "1"), (&b, "1"), (&c, "0")]);
     prometheus.wait_for("ruptime_load1", &[(&a, "0.1"), (&b, "0.1")]);
     prometheus.wait_for("node_textfile_scrape_error", &[("", "0")]);
+    let pending = "ALERTS{alertname=\"RuptimeHostDown\",alertstate=\"pending\"}";
+    prometheus.wait_for(pending, &[(&c, "1")]);
+}
+
+/// Every query of the dashboard, with its variables at "All" as Grafana fills them in.
+fn dashboard() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    let expressions = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str());
+    let all = |expression: &str| expression.replace("$instance", ".*").replace("$host", ".*");
+    let expressions: Vec<_> = expressions.map(all).collect();
+    assert!(expressions.len() >= panels.len(), "a panel without a query");
+    assert!(
+        !expressions
+            .iter()
+            .any(|expression| expression.contains('$'))
+    );
+    expressions
 }

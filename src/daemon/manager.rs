@@ -1,26 +1,25 @@
 //! What the service manager is told (sd_notify(3)): readiness, status, the watchdog, the end.
 //!
-//! Without `$NOTIFY_SOCKET` every message goes nowhere, and that is fine. A message that cannot
-//! be sent is a record and never a reason to stop.
+//! Counts and the time come in, datagrams go out. Without `$NOTIFY_SOCKET` nothing is sent. A
+//! message that cannot be sent is logged and never a reason to stop.
 
-use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::net::UnixDatagram;
+use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use crate::daemon::logging::outlet::{address, takes_a_datagram};
+use crate::daemon::logging::outlet::{Outlet, Sent};
 use crate::daemon::logging::{self as log, Latch};
 
-/// STATUS= is sent no more often than this.
+/// STATUS= is sent at most once in this time.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// READY=1 is tried again after so long, where the manager's queue is full.
+/// READY=1 is sent again after this time, where the manager's queue was full.
 const READY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The shortest time between two messages to the watchdog.
-const LEAST_WATCHDOG: Duration = Duration::from_millis(1);
+const SHORTEST_WATCHDOG: Duration = Duration::from_millis(1);
 
 /// What the daemon has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,56 +32,80 @@ pub(crate) struct Counts {
     pub(crate) running: usize,
 }
 
-/// The line to the service manager.
-pub(crate) struct Notify {
-    watchdog: Option<Duration>,
-    next_watchdog: Option<Instant>,
-    /// READY=1 has not been told yet; when to try.
+/// The service manager, if there is one.
+pub(crate) struct Manager {
+    outlet: Option<Outlet>,
+    watchdog: Option<Watchdog>,
+    /// When to send READY=1 again; None once it has been sent.
     next_ready: Option<Instant>,
-    told: Counts,
+    counts: Counts,
+    /// What the last STATUS= said.
+    reported: Counts,
     next_status: Instant,
-    /// Whom to tell, if anybody.
-    manager: Option<OsString>,
     fault: Latch,
 }
 
-impl Notify {
+struct Watchdog {
+    interval: Duration,
+    next: Instant,
+}
+
+impl Manager {
+    /// The manager that the environment names.
     pub(crate) fn new(now: Instant) -> Self {
         // Half the time, as sd_watchdog_enabled(3) recommends. It calls a limit of 0 invalid, and
-        // sd_notify does not; the least is what the loop can keep.
-        let watchdog = sd_notify::watchdog_enabled()
+        // sd_notify does not; the shortest is what the loop can keep.
+        let interval = sd_notify::watchdog_enabled()
             .filter(|limit| !limit.is_zero())
-            .map(|limit| (limit / 2).max(LEAST_WATCHDOG));
-        Notify {
-            watchdog,
-            next_watchdog: watchdog.map(|interval| now + interval),
+            .map(|limit| (limit / 2).max(SHORTEST_WATCHDOG));
+        Manager::at(std::env::var_os("NOTIFY_SOCKET"), interval, now)
+    }
+
+    fn at(socket: Option<OsString>, watchdog: Option<Duration>, now: Instant) -> Self {
+        Manager {
+            outlet: socket.map(Outlet::new),
+            watchdog: watchdog.map(|interval| Watchdog {
+                interval,
+                next: now + interval,
+            }),
             next_ready: None,
-            told: Counts::default(),
+            counts: Counts::default(),
+            reported: Counts::default(),
             next_status: now,
-            manager: std::env::var_os("NOTIFY_SOCKET"),
             fault: Latch::default(),
         }
     }
 
-    /// Every socket is classified, and the loop is about to turn. The one message that is tried
-    /// until it is told: without it the daemon would be taken for one that has not started.
+    /// Every socket is classified, and the loop is about to turn. This is the one message that is
+    /// sent again until it arrives: without it the manager would take the daemon for one that has
+    /// not started.
     pub(crate) fn ready(&mut self, now: Instant) {
         let state = [
             NotifyState::Ready,
             NotifyState::Status("waiting for the first request"),
         ];
-        self.next_ready = (!self.offer(&state)).then(|| now + READY_INTERVAL);
+        self.next_ready = (!self.send(&state)).then(|| now + READY_INTERVAL);
     }
 
     /// No more requests are taken.
     pub(crate) fn stopping(&mut self) {
-        self.offer(&[NotifyState::Stopping]);
+        self.send(&[NotifyState::Stopping]);
+    }
+
+    /// What the next STATUS= is to say.
+    pub(crate) fn update(&mut self, counts: Counts) {
+        self.counts = counts;
+    }
+
+    fn has_news(&self) -> bool {
+        self.outlet.is_some() && self.counts != self.reported
     }
 
     /// When [`Self::tick`] has something to send.
-    pub(crate) fn next_deadline(&self, counts: Counts) -> Option<Instant> {
-        let status = (self.manager.is_some() && counts != self.told).then_some(self.next_status);
-        [status, self.next_watchdog, self.next_ready]
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let status = self.has_news().then_some(self.next_status);
+        let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
+        [status, watchdog, self.next_ready]
             .into_iter()
             .flatten()
             .min()
@@ -90,56 +113,142 @@ impl Notify {
 
     /// Sends what is due: called once a turn of the loop, so that the watchdog hears from a loop
     /// that turns, and from no other.
-    pub(crate) fn tick(&mut self, now: Instant, counts: Counts) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         if self.next_ready.is_some_and(|at| at <= now) {
             self.ready(now);
         }
-        if let (Some(interval), Some(at)) = (self.watchdog, self.next_watchdog) {
-            if at <= now {
-                self.next_watchdog = Some(now + interval);
-                self.offer(&[NotifyState::Watchdog]);
-            }
+        if let Some(watchdog) = self.watchdog.as_mut().filter(|it| it.next <= now) {
+            watchdog.next = now + watchdog.interval;
+            self.send(&[NotifyState::Watchdog]);
         }
-        if self.manager.is_some() && counts != self.told && self.next_status <= now {
+        if self.has_news() && self.next_status <= now {
             self.next_status = now + STATUS_INTERVAL;
-            self.told = counts;
+            self.reported = self.counts;
             let Counts {
                 answered,
                 failed,
                 running,
-            } = counts;
+            } = self.counts;
             let status = format!("answered {answered}, failed {failed}, running {running}");
-            self.offer(&[NotifyState::Status(&status)]);
+            self.send(&[NotifyState::Status(&status)]);
         }
     }
 
-    /// Sends a message, unless the manager's queue is full; then false.
-    fn offer(&mut self, state: &[NotifyState<'_>]) -> bool {
-        let Some(manager) = &self.manager else {
+    /// Sends a message; false where the manager's queue is full.
+    fn send(&mut self, state: &[NotifyState<'_>]) -> bool {
+        let Some(outlet) = &self.outlet else {
             return true;
         };
-        if !takes_a_datagram(manager) {
-            return false;
+        let mut message = String::new();
+        for assignment in state {
+            // Writing to a String cannot fail.
+            let _ = writeln!(message, "{assignment}");
         }
-        // sd-notify takes every name for a path.
-        let sent = if manager.as_encoded_bytes().starts_with(b"@") {
-            notify_abstract(manager, state)
-        } else {
-            sd_notify::notify(state)
-        };
-        match sent {
-            Ok(()) => drop(self.fault.recovered()),
-            Err(error) => log::notify_failed(&mut self.fault, &error),
+        match outlet.send(message.as_bytes()) {
+            Sent::Done => drop(self.fault.recovered()),
+            Sent::Full => return false,
+            Sent::Failed(error) => log::notify_failed(&mut self.fault, &error),
         }
         true
     }
 }
 
-/// The same as sd_notify's own, for a name in the abstract namespace (unix(7)).
-fn notify_abstract(name: &OsStr, state: &[NotifyState<'_>]) -> io::Result<()> {
-    let message: String = state.iter().map(|one| format!("{one}\n")).collect();
-    let socket = UnixDatagram::unbound()?;
-    socket
-        .send_to_addr(message.as_bytes(), &address(name)?)
-        .map(drop)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    /// A manager's end, and ours.
+    fn pair(test: &str, watchdog: Option<Duration>, now: Instant) -> (UnixDatagram, Manager) {
+        let name = format!("ruptime-manager-{}-{test}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).expect("a name");
+        let theirs = UnixDatagram::bind_addr(&address).expect("bound");
+        theirs.set_nonblocking(true).expect("non-blocking");
+        let ours = Manager::at(Some(format!("@{name}").into()), watchdog, now);
+        (theirs, ours)
+    }
+
+    fn heard(socket: &UnixDatagram) -> Option<String> {
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    fn answered(answered: u64) -> Counts {
+        Counts {
+            answered,
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn readiness_and_the_end_are_told() {
+        let now = Instant::now();
+        let (theirs, mut ours) = pair("end", None, now);
+        ours.ready(now);
+        assert_eq!(
+            heard(&theirs).as_deref(),
+            Some("READY=1\nSTATUS=waiting for the first request\n")
+        );
+        assert_eq!(ours.deadline(), None);
+        ours.stopping();
+        assert_eq!(heard(&theirs).as_deref(), Some("STOPPING=1\n"));
+    }
+
+    #[test]
+    fn readiness_is_told_again_until_there_is_room() {
+        let now = Instant::now();
+        let (theirs, mut ours) = pair("full", None, now);
+        while ours.send(&[NotifyState::Watchdog]) {}
+        ours.ready(now);
+        assert_eq!(ours.deadline(), Some(now + READY_INTERVAL));
+        while heard(&theirs).is_some() {}
+        ours.tick(now);
+        assert_eq!(heard(&theirs), None, "not before its time");
+        ours.tick(now + READY_INTERVAL);
+        assert!(heard(&theirs).is_some_and(|message| message.starts_with("READY=1\n")));
+        assert_eq!(ours.deadline(), None);
+    }
+
+    #[test]
+    fn the_status_is_told_once_a_second_and_where_it_has_changed() {
+        let now = Instant::now();
+        let (theirs, mut ours) = pair("status", None, now);
+        ours.update(answered(1));
+        ours.tick(now);
+        assert_eq!(
+            heard(&theirs).as_deref(),
+            Some("STATUS=answered 1, failed 0, running 0\n")
+        );
+        assert_eq!(ours.deadline(), None);
+        ours.update(answered(2));
+        ours.tick(now);
+        assert_eq!(heard(&theirs), None);
+        assert_eq!(ours.deadline(), Some(now + STATUS_INTERVAL));
+        ours.tick(now + STATUS_INTERVAL);
+        assert!(heard(&theirs).is_some_and(|status| status.contains("answered 2,")));
+    }
+
+    #[test]
+    fn the_watchdog_hears_of_every_interval() {
+        let now = Instant::now();
+        let interval = Duration::from_secs(5);
+        let (theirs, mut ours) = pair("watchdog", Some(interval), now);
+        ours.tick(now);
+        assert_eq!(heard(&theirs), None);
+        assert_eq!(ours.deadline(), Some(now + interval));
+        ours.tick(now + interval);
+        assert_eq!(heard(&theirs).as_deref(), Some("WATCHDOG=1\n"));
+        assert_eq!(ours.deadline(), Some(now + 2 * interval));
+    }
+
+    #[test]
+    fn without_a_manager_there_is_nothing_to_do() {
+        let now = Instant::now();
+        let mut nobody = Manager::at(None, None, now);
+        nobody.ready(now);
+        nobody.update(answered(1));
+        assert_eq!(nobody.deadline(), None);
+    }
 }

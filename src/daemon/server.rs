@@ -29,7 +29,7 @@ use crate::daemon::intake::admission::{Allow, Sources};
 use crate::daemon::intake::listener::Listener;
 use crate::daemon::logging::fault::Backoff;
 use crate::daemon::logging::{self as log, Latch};
-use crate::daemon::manager::{Counts, Notify};
+use crate::daemon::manager::{Counts, Manager};
 use crate::daemon::options::{Handoff, Options};
 use crate::daemon::sockets::Kind;
 use crate::daemon::sockets::inherit::Sockets;
@@ -96,7 +96,7 @@ struct Server {
     idle_timeout: Option<Duration>,
     last_active: Instant,
     stopping: bool,
-    notify: Notify,
+    manager: Manager,
     counts: Counts,
     faults: Faults,
 }
@@ -118,7 +118,7 @@ struct Faults {
 /// One sentence, where the daemon cannot go on: no epoll, no signal descriptor, no listener left.
 pub(crate) fn serve(options: &Options, sockets: Sockets, command: Command) -> Result<(), String> {
     let mut server = Server::new(options, sockets, command)?;
-    server.notify.ready(Instant::now());
+    server.manager.ready(Instant::now());
     let why = server.run()?;
     server.tell_refusals(None);
     log::stopping(why, server.counts.answered, server.counts.failed);
@@ -162,7 +162,7 @@ impl Server {
             idle_timeout: options.idle_timeout,
             last_active: now,
             stopping: false,
-            notify: Notify::new(now),
+            manager: Manager::new(now),
             counts: Counts::default(),
             faults: Faults::default(),
         };
@@ -197,7 +197,8 @@ impl Server {
                 self.start_run(now);
             }
             self.counts.running = self.children.len();
-            self.notify.tick(now, self.counts);
+            self.manager.update(self.counts);
+            self.manager.tick(now);
             if let Some(why) = self.reason_to_leave(now)? {
                 return Ok(why);
             }
@@ -314,7 +315,7 @@ impl Server {
     fn stop(&mut self) {
         if !self.stopping {
             self.stopping = true;
-            self.notify.stopping();
+            self.manager.stopping();
         }
     }
 
@@ -372,10 +373,7 @@ impl Server {
         [
             self.children.next_deadline(),
             self.linger.next_deadline(),
-            self.notify.next_deadline(Counts {
-                running: self.children.len(),
-                ..self.counts
-            }),
+            self.manager.deadline(),
             self.rate_limiter.next_deadline(),
             self.signal_backoff.next_deadline(),
             // While every command that may run runs, the end of one is what is waited for.
@@ -425,7 +423,7 @@ impl Server {
             .idle_timeout
             .is_some_and(|limit| now >= self.last_active + limit)
         {
-            self.notify.stopping();
+            self.manager.stopping();
             return Ok(Some("nobody asked"));
         }
         Ok(None)

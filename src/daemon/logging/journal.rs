@@ -1,61 +1,19 @@
-//! A record to the journal: values come in, one datagram of the native protocol goes out
+//! A record for the journal: values come in, one datagram of the native protocol comes out
 //! (systemd's "Native Journal Protocol", <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 //!
-//! libsystemd can do this too, but on a socket of its own that waits: with a journal that hangs,
-//! its send buffer fills with records that nobody reads (some 200 of them, unix(7)), and then the
-//! daemon would wait with it. This socket does not wait.
+//! libsystemd can send one too, but on a socket that waits: with a journal that hangs, its send
+//! buffer fills with records that nobody reads (some 200 of them, unix(7)), and then the daemon
+//! would wait with it. So the record leaves through an [`Outlet`](super::outlet::Outlet).
 
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind};
-use std::os::unix::net::UnixDatagram;
-use std::sync::OnceLock;
 
-use libsystemd::logging::{Priority, SD_JOURNAL_SOCK_PATH};
+use libsystemd::logging::Priority;
 
 use super::Field;
 
-/// What came of a record.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    Done,
-    /// The journal takes no more for now.
-    Full,
-    /// There is no journal: it is being restarted, or the sandbox hides its socket.
-    Nobody,
-}
-
-/// The way to the journal, opened with the first record: before that, the numbers of descriptors
-/// belong to what the service manager has passed.
-#[derive(Default)]
-pub(super) struct Journal(OnceLock<UnixDatagram>);
-
-impl Journal {
-    pub(super) fn send(&self, priority: Priority, message: &str, fields: &[Field<'_>]) -> Sent {
-        let record = record(priority, message, fields);
-        let sent = self
-            .socket()
-            .and_then(|socket| socket.send_to(&record, SD_JOURNAL_SOCK_PATH));
-        match sent {
-            Ok(_) => Sent::Done,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Sent::Full,
-            // ENOENT, ECONNREFUSED, EACCES; EMFILE, ENOBUFS, ENOMEM: a line may go all the same.
-            Err(_) => Sent::Nobody,
-        }
-    }
-
-    fn socket(&self) -> io::Result<&UnixDatagram> {
-        if let Some(socket) = self.0.get() {
-            return Ok(socket);
-        }
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        Ok(self.0.get_or_init(|| socket))
-    }
-}
-
 /// The datagram: a field a line, or its name, the length of its value in 64 bits (little-endian)
 /// and the value, where that has a line feed in it.
-fn record(priority: Priority, message: &str, fields: &[Field<'_>]) -> Vec<u8> {
+pub(super) fn record(priority: Priority, message: &str, fields: &[Field<'_>]) -> Vec<u8> {
     let mut data = Vec::with_capacity(512);
     let mut value = String::new();
     let priority = u8::from(priority);

@@ -26,8 +26,7 @@ use libsystemd::logging::{Priority, SD_JOURNAL_SOCK_PATH, connected_to_journal};
 use nix::sys::stat::{SFlag, fstat};
 
 pub(crate) use self::events::*;
-use self::journal::{Journal, Sent};
-use crate::daemon::logging::outlet::takes_a_line;
+use self::outlet::{Outlet, Sent, would_block};
 
 /// The least severe records to write, as in syslog(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -71,7 +70,7 @@ pub mod message_id {
 }
 
 enum Sink {
-    Journal { journal: Journal, or_stderr: bool },
+    Journal { outlet: Outlet, or_stderr: bool },
     Stderr { priorities: bool },
     Nowhere,
 }
@@ -87,7 +86,7 @@ static LOG: OnceLock<Log> = OnceLock::new();
 /// connection (inetd passes it so), where no record may ever be written.
 pub(crate) fn init(level: Level, stderr_is_connection: bool) {
     let journal = |or_stderr| Sink::Journal {
-        journal: Journal::default(),
+        outlet: Outlet::new(SD_JOURNAL_SOCK_PATH.into()),
         or_stderr,
     };
     let sink = if connected_to_journal() {
@@ -158,12 +157,14 @@ fn emit(log: &Log, level: Level, fields: &[Field<'_>], message: fmt::Arguments<'
     match &log.sink {
         Sink::Nowhere => true,
         Sink::Stderr { priorities } => to_stderr(level, *priorities, message),
-        Sink::Journal { journal, or_stderr } => {
-            match journal.send(level.priority(), &message.to_string(), fields) {
+        Sink::Journal { outlet, or_stderr } => {
+            let record = journal::record(level.priority(), &message.to_string(), fields);
+            match outlet.send(&record) {
                 Sent::Done => true,
-                // Standard error is still the journal's stream, and reads priorities.
-                Sent::Nobody if *or_stderr => to_stderr(level, true, message),
-                Sent::Full | Sent::Nobody => false,
+                // The journal is being restarted, or the sandbox hides its socket. Standard error
+                // is still its stream, and reads priorities.
+                Sent::Failed(_) if *or_stderr => to_stderr(level, true, message),
+                Sent::Full | Sent::Failed(_) => false,
             }
         }
     }
@@ -177,7 +178,7 @@ fn to_stderr(level: Level, priorities: bool, message: fmt::Arguments<'_>) -> boo
     let _ = writeln!(line, "ruptimed: {message}");
     let mut stderr = std::io::stderr();
     // A write that fails has nowhere left to tell of it, and a client must not suffer from it.
-    takes_a_line(stderr.as_fd()) && stderr.write_all(line.as_bytes()).is_ok()
+    !would_block(stderr.as_fd()) && stderr.write_all(line.as_bytes()).is_ok()
 }
 
 /// A fault that comes and goes is told no more often than this.

@@ -1,92 +1,123 @@
-//! Whether somebody else takes what is to be written, so that the only thread never waits for
-//! them: descriptors and socket names come in, yes or no comes out.
+//! Writing to others without ever waiting for them: messages come in, and what became of them
+//! comes out.
 //!
-//! A log that nobody reads, a stopped journald or a manager that is busy must not stop the daemon
-//! from serving. The crate that writes to the service manager opens a socket of its own for each
-//! message, and waits, so the manager's queue is looked at first.
+//! A log that nobody reads, a stopped journald or a busy service manager must not stop the only
+//! thread from serving. The crates that write to the journal and to the service manager use
+//! sockets of their own, which wait once the reader's queue or the send buffer is full (unix(7)).
 
-use std::ffi::OsStr;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::OnceLock;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// True where a short write to this descriptor would not wait: a pipe with room for PIPE_BUF
-/// bytes (pipe(7)), any file, a terminal that is not stopped. True also where poll(2) cannot tell.
-pub(crate) fn takes_a_line(fd: BorrowedFd<'_>) -> bool {
+/// What became of a message.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    Done,
+    /// The reader's queue is full.
+    Full,
+    /// Nobody reads there (ENOENT, ECONNREFUSED, EACCES), or the message cannot be sent at all
+    /// (EMFILE, ENOBUFS, ENOMEM).
+    Failed(io::Error),
+}
+
+/// A UNIX datagram socket that somebody else reads. It is opened with the first message: before
+/// that, the numbers of descriptors belong to what the service manager has passed.
+pub(crate) struct Outlet {
+    name: OsString,
+    socket: OnceLock<UnixDatagram>,
+}
+
+impl Outlet {
+    /// `name` is the reader's path, or `@` and its name in the abstract namespace, as in
+    /// `$NOTIFY_SOCKET` (sd_notify(3)).
+    pub(crate) fn new(name: OsString) -> Self {
+        Outlet {
+            name,
+            socket: OnceLock::new(),
+        }
+    }
+
+    /// Sends one datagram, or fails at once.
+    pub(crate) fn send(&self, message: &[u8]) -> Sent {
+        match self.try_send(message) {
+            Ok(_) => Sent::Done,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Sent::Full,
+            Err(error) => Sent::Failed(error),
+        }
+    }
+
+    /// The address is looked up with each message, since the reader may have been restarted.
+    fn try_send(&self, message: &[u8]) -> io::Result<usize> {
+        let address = match self.name.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name),
+            None => SocketAddr::from_pathname(&self.name),
+        }?;
+        self.socket()?.send_to_addr(message, &address)
+    }
+
+    fn socket(&self) -> io::Result<&UnixDatagram> {
+        if let Some(socket) = self.socket.get() {
+            return Ok(socket);
+        }
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(self.socket.get_or_init(|| socket))
+    }
+}
+
+/// Whether a short write would block; asked with poll(2) before writing, where the descriptor is
+/// shared and so cannot be made non-blocking. A pipe needs room for PIPE_BUF bytes (pipe(7)); a
+/// file, or a terminal that is not stopped, always has room.
+pub(crate) fn would_block(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-    match poll(&mut fds, PollTimeout::ZERO) {
-        // POLLERR and POLLHUP: the write fails, and does not wait.
-        Ok(count) => count > 0,
-        Err(_) => true,
-    }
-}
-
-/// The address of a UNIX socket; names that begin with @ are abstract, as in `$NOTIFY_SOCKET`
-/// (sd_notify(3)).
-pub(crate) fn address(name: &OsStr) -> io::Result<SocketAddr> {
-    match name.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(name),
-    }
-}
-
-/// True where the UNIX datagram socket of that name has room in its queue, or where a send would
-/// fail at once.
-pub(crate) fn takes_a_datagram(name: &OsStr) -> bool {
-    // What is no UNIX socket (vsock:, which sd_notify knows too) has another kind of queue.
-    let Ok(address) = address(name) else {
-        return true;
-    };
-    let Ok(probe) = UnixDatagram::unbound() else {
-        return true;
-    };
-    match probe.connect_addr(&address) {
-        Ok(()) => takes_a_line(probe.as_fd()),
-        Err(_) => true,
-    }
+    // POLLERR and POLLHUP: the write fails, and does not wait. A poll that fails tells nothing.
+    poll(&mut fds, PollTimeout::ZERO) == Ok(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::os::fd::AsFd;
 
     #[test]
-    fn a_full_pipe_takes_no_line() {
+    fn a_full_pipe_would_block() {
         let (reader, writer) = nix::unistd::pipe().expect("a pipe");
         let mut writer = std::fs::File::from(writer);
-        assert!(takes_a_line(writer.as_fd()));
+        assert!(!would_block(writer.as_fd()));
         crate::daemon::sockets::set_nonblocking(writer.as_fd(), true).expect("non-blocking");
         while writer.write(&[b'x'; 4096]).is_ok() {}
-        assert!(!takes_a_line(writer.as_fd()));
+        assert!(would_block(writer.as_fd()));
         drop(reader);
         assert!(
-            takes_a_line(writer.as_fd()),
+            !would_block(writer.as_fd()),
             "a write fails now, and does not wait"
         );
     }
 
     #[test]
-    fn a_full_queue_takes_no_datagram() {
-        let name = format!("ruptime-queue-{}", std::process::id());
+    fn a_message_is_sent_or_refused_at_once() {
+        let name = format!("ruptime-outlet-{}", std::process::id());
+        let outlet = Outlet::new(format!("@{name}").into());
+        assert!(matches!(outlet.send(b"x"), Sent::Failed(_)), "nobody reads");
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
-        let written = format!("@{name}");
-        assert!(
-            takes_a_datagram(OsStr::new(&written)),
-            "nobody is there, so a send fails at once"
-        );
         let reader = UnixDatagram::bind_addr(&address).expect("bound");
-        assert!(takes_a_datagram(OsStr::new(&written)));
-        let writer = UnixDatagram::unbound().expect("a socket");
-        writer.set_nonblocking(true).expect("non-blocking");
-        while writer.send_to_addr(b"x", &address).is_ok() {}
-        assert!(!takes_a_datagram(OsStr::new(&written)));
-        reader.recv(&mut [0; 8]).expect("one");
-        while reader.set_nonblocking(true).is_ok() && reader.recv(&mut [0; 8]).is_ok() {}
-        assert!(takes_a_datagram(OsStr::new(&written)));
+        while matches!(outlet.send(b"x"), Sent::Done) {}
+        assert!(matches!(outlet.send(b"x"), Sent::Full));
+        reader.set_nonblocking(true).expect("non-blocking");
+        while reader.recv(&mut [0; 8]).is_ok() {}
+        assert!(matches!(outlet.send(b"x"), Sent::Done));
+    }
+
+    #[test]
+    fn a_name_that_is_no_address_is_a_failure() {
+        let outlet = Outlet::new("/x".repeat(100).into());
+        assert!(matches!(outlet.send(b"x"), Sent::Failed(_)));
     }
 }

@@ -1,4 +1,4 @@
-complete -c ruptimed -s l -l listen -d 'Bind this instead of inheriting sockets: PORT, HOST:PORT, [V6]:PORT, udp:HOST:PORT or unix:PATH (repeatable)' -r
+complete -c ruptimed -s l -l listen -d 'Bind this instead of inheriting sockets: PORT, HOST:PORT, [V6]:PORT, udp:HOST:PORT, unix:PATH or unix:@NAME (repeatable)' -r
 complete -c ruptimed -l handoff -d 'How a stream client is answered' -r -f -a "exec\t'each connection becomes the standard output of a command of its own'
 capture\t'one run of the command answers everybody who waits'"
 complete -c ruptimed -l max-age -d 'With capture and datagrams: an answer no older than this may be given without a new run; 0 is never older than the question' -r

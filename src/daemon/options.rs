@@ -36,8 +36,8 @@ pub(crate) enum Handoff {
     max_term_width = 100
 )]
 pub(crate) struct Options {
-    /// Bind this instead of inheriting sockets: PORT, HOST:PORT, [V6]:PORT, udp:HOST:PORT or
-    /// unix:PATH (repeatable)
+    /// Bind this instead of inheriting sockets: PORT, HOST:PORT, [V6]:PORT, udp:HOST:PORT,
+    /// unix:PATH or unix:@NAME (repeatable)
     #[arg(short, long, value_name = "ADDR", conflicts_with = "inetd")]
     pub(crate) listen: Vec<ListenAddr>,
 

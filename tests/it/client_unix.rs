@@ -37,6 +37,19 @@ fn stream_seqpacket_and_datagram_by_what_the_socket_is() {
     }
 }
 
+/// Both programs know names in the abstract name space.
+#[test]
+fn an_abstract_name_is_served_and_asked() {
+    let name = format!("unix:@ruptime-test-{}", std::process::id());
+    let (_process, addresses) = crate::common::daemon::Ruptimed::new([""; 0])
+        .command(&["/bin/echo", "hi"])
+        .standalone(&[&name]);
+    assert_eq!(addresses[0].connect().reply(), "hi\n");
+    ruptime(&[&name]).assert_up("hi\n");
+    let gone = format!("{name}-gone");
+    ruptime(&[&gone]).assert_down(&format!("ruptime: {gone}: connection refused"));
+}
+
 #[test]
 fn records_of_a_seqpacket_are_one_reply() {
     let folder = TempDir::new();

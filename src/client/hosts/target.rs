@@ -8,7 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-/// The longest path that fits into a `sockaddr_un` with its closing NUL; unix(7).
+/// The longest path that fits into a `sockaddr_un` with its closing NUL, and the longest abstract
+/// name behind its opening one; unix(7).
 const UNIX_PATH_MAX: usize = 107;
 /// The longest name that DNS can carry, RFC 1035 section 2.3.4, with a trailing dot.
 const NAME_MAX: usize = 254;
@@ -27,7 +28,7 @@ pub struct Target {
 /// Where a service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A UNIX socket, whatever its type turns out to be.
+    /// A UNIX socket, whatever its type turns out to be: a path, or `@` and an abstract name.
     Unix(PathBuf),
     /// A host on a network.
     Net {
@@ -75,7 +76,8 @@ fn bad<T>(reason: impl Into<String>) -> Result<T, BadTarget> {
 }
 
 impl Target {
-    /// Reads one HOST: `NAME`, `NAME:PORT`, `[V6]:PORT`, a bare address, `udp:…`, `unix:PATH`.
+    /// Reads one HOST: `NAME`, `NAME:PORT`, `[V6]:PORT`, a bare address, `udp:…`, `unix:PATH`,
+    /// `unix:@NAME`.
     pub fn parse(word: &str) -> Result<Target, BadTarget> {
         let endpoint = match word.strip_prefix("unix:") {
             Some(path) => Endpoint::Unix(unix_path(path)?),
@@ -101,15 +103,18 @@ impl Target {
 
 fn unix_path(path: &str) -> Result<PathBuf, BadTarget> {
     if path.is_empty() {
-        return bad("unix: needs the path of a socket");
+        return bad("unix: needs the path of a socket, or @ and an abstract name");
+    }
+    if path == "@" {
+        return bad("unix:@ needs a name behind it");
     }
     if path.contains('\0') {
         return bad("a socket's path cannot have a NUL in it");
     }
-    if path.len() > UNIX_PATH_MAX {
+    let length = path.strip_prefix('@').unwrap_or(path).len();
+    if length > UNIX_PATH_MAX {
         return bad(format!(
-            "a socket's path has at most {UNIX_PATH_MAX} bytes, this one has {}",
-            path.len()
+            "a socket's path has at most {UNIX_PATH_MAX} bytes, this one has {length}"
         ));
     }
     Ok(PathBuf::from(path))
@@ -323,6 +328,7 @@ mod tests {
                 Endpoint::Unix("/run/ruptime.sock".into()),
             ),
             ("unix:a b:c", Endpoint::Unix("a b:c".into())),
+            ("unix:@ruptime", Endpoint::Unix("@ruptime".into())),
         ];
         for (word, endpoint) in table {
             let target = Target::parse(word).unwrap_or_else(|reason| panic!("{word}: {reason}"));

@@ -1,8 +1,10 @@
 //! A service on a UNIX socket: stream, else seqpacket, else datagram, by what the socket is.
 //!
-//! Comes in: a path. Goes out: the reply, or why there is none. Nobody can tell the type from
-//! outside; connect(2) answers EPROTOTYPE for a wrong one, and that is tried in this order.
+//! Comes in: a path or an abstract name. Goes out: the reply, or why there is none. Nobody can
+//! tell the type from outside; connect(2) answers EPROTOTYPE for a wrong one, and that is tried in
+//! this order.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ const BACKLOG_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration
 
 /// Asks the service at `path`.
 pub(super) async fn ask(prober: &Prober, path: &Path, trace: &Trace) -> Result<Reply, Failure> {
-    let address = UnixAddr::new(path).map_err(Failure::Os)?;
+    let address = address(path).map_err(Failure::Os)?;
     trace.start_clock();
     match connect(prober, &address, SockType::Stream, trace).await {
         Err(Failure::Os(Errno::EPROTOTYPE)) => {}
@@ -34,6 +36,14 @@ pub(super) async fn ask(prober: &Prober, path: &Path, trace: &Trace) -> Result<R
     }
     let socket = connect(prober, &address, SockType::Datagram, trace).await?;
     datagram::ask_one(prober, socket, trace).await
+}
+
+/// A path, or `@` and a name in the abstract name space (unix(7)).
+fn address(path: &Path) -> nix::Result<UnixAddr> {
+    match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name),
+        None => UnixAddr::new(path),
+    }
 }
 
 async fn connect(

@@ -28,6 +28,8 @@ pub(crate) enum ListenAddr {
     },
     /// `unix:PATH`, a stream socket.
     Unix(PathBuf),
+    /// `unix:@NAME`, a stream socket in the abstract name space (unix(7)).
+    Abstract(String),
 }
 
 impl FromStr for ListenAddr {
@@ -35,9 +37,11 @@ impl FromStr for ListenAddr {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                "" => Err("unix: needs a path, such as unix:/run/ruptime.sock".to_owned()),
-                path => Ok(ListenAddr::Unix(path.into())),
+            return match (path, path.strip_prefix('@')) {
+                ("", _) => Err("unix: needs a path, such as unix:/run/ruptime.sock".to_owned()),
+                (_, Some("")) => Err("unix:@ needs a name, such as unix:@ruptime".to_owned()),
+                (_, Some(name)) => Ok(ListenAddr::Abstract(name.to_owned())),
+                (path, None) => Ok(ListenAddr::Unix(path.into())),
             };
         }
         let (datagram, rest) = match text.strip_prefix("udp:") {
@@ -87,6 +91,7 @@ impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ListenAddr::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddr::Abstract(name) => write!(f, "unix:@{name}"),
             ListenAddr::Inet {
                 datagram,
                 host,
@@ -159,6 +164,7 @@ pub(crate) fn bind_all(addresses: &[ListenAddr]) -> Result<Bound, String> {
                 sockets.push(socket);
                 paths.push(bound);
             }
+            ListenAddr::Abstract(name) => sockets.push(bind_abstract(name).map_err(failed)?),
             ListenAddr::Inet {
                 datagram,
                 host,
@@ -250,25 +256,9 @@ fn bind_one(datagram: bool, address: SocketAddr, v6only: bool) -> Result<Socket,
 }
 
 fn bind_unix(path: &Path) -> Result<(Socket, BoundPath), String> {
-    let address = UnixAddr::new(path).map_err(|errno| match errno {
-        Errno::ENAMETOOLONG => {
-            "the path is longer than a UNIX socket's may be (107 bytes)".to_owned()
-        }
-        errno => errno.desc().to_owned(),
-    })?;
+    let address = UnixAddr::new(path).map_err(unix_words)?;
     remove_stale(path)?;
-    let open = || -> nix::Result<OwnedFd> {
-        let fd = socket(
-            AddressFamily::Unix,
-            SockType::Stream,
-            SockFlag::SOCK_CLOEXEC,
-            None,
-        )?;
-        bind(fd.as_raw_fd(), &address)?;
-        listen(&fd, Backlog::MAXCONN)?;
-        Ok(fd)
-    };
-    let fd = open().map_err(|errno| errno.desc().to_owned())?;
+    let fd = listen_unix(&address).map_err(unix_words)?;
     let meta = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     let bound = BoundPath {
         path: path.to_owned(),
@@ -276,6 +266,35 @@ fn bind_unix(path: &Path) -> Result<(Socket, BoundPath), String> {
         inode: meta.ino(),
     };
     Ok((classify(fd, "the new socket")?, bound))
+}
+
+fn bind_abstract(name: &str) -> Result<Socket, String> {
+    let fd = UnixAddr::new_abstract(name.as_bytes())
+        .and_then(|address| listen_unix(&address))
+        .map_err(unix_words)?;
+    classify(fd, "the new socket")
+}
+
+fn listen_unix(address: &UnixAddr) -> nix::Result<OwnedFd> {
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    bind(fd.as_raw_fd(), address)?;
+    listen(&fd, Backlog::MAXCONN)?;
+    Ok(fd)
+}
+
+fn unix_words(errno: Errno) -> String {
+    match errno {
+        Errno::ENAMETOOLONG => {
+            "the path is longer than a UNIX socket's may be (107 bytes)".to_owned()
+        }
+        Errno::EADDRINUSE => "it is in use by another process".to_owned(),
+        errno => errno.desc().to_owned(),
+    }
 }
 
 /// Removes a socket that a dead process has left behind: nobody accepts there. Anything else at
@@ -338,6 +357,7 @@ mod tests {
             "udp:127.0.0.1:1",
             "udp:[::]:1",
             "unix:/run/ruptime.sock",
+            "unix:@ruptime",
         ] {
             assert_eq!(parsed(text).expect(text).to_string(), text);
         }
@@ -364,6 +384,7 @@ mod tests {
             "+80",
             "h:+80",
             "unix:",
+            "unix:@",
             "udp:",
             "tcp:h:x",
         ] {

@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -365,11 +366,7 @@ impl Server {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let idle = self
-            .is_quiet()
-            .then_some(self.idle_timeout)
-            .flatten()
-            .map(|limit| self.last_active + limit);
+        let idle = self.idle_at();
         [
             self.children.next_deadline(),
             self.linger.next_deadline(),
@@ -404,6 +401,35 @@ impl Server {
             && self.datagrams.iter().all(Datagrams::is_flushed)
     }
 
+    /// When an idle exit is due. Not during the pause after a failure: a client may wait at a socket
+    /// that nobody looks at then.
+    fn idle_at(&self) -> Option<Instant> {
+        let paused = self.listeners.iter().any(|l| l.next_deadline().is_some())
+            || self.datagrams.iter().any(Datagrams::is_paused);
+        let limit = self.idle_timeout?;
+        (self.is_quiet() && !paused).then(|| self.last_active + limit)
+    }
+
+    /// True where a client waits at a socket. Asked before an idle exit: a daemon that was stopped
+    /// (SIGSTOP), or whose --idle-timeout is shorter than a turn, has not looked meanwhile.
+    fn is_awaited(&self) -> bool {
+        let listeners = self.listeners.iter().filter_map(Listener::unseen);
+        let sockets = listeners.chain(self.datagrams.iter().filter_map(Datagrams::unseen));
+        let mut fds: Vec<_> = sockets
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(_) => fds.iter().any(|fd| {
+                fd.revents()
+                    .is_some_and(|events| events.contains(PollFlags::POLLIN))
+            }),
+            // Another turn, and another look.
+            Err(Errno::EINTR) => true,
+            // ENOMEM: whoever holds the sockets starts the daemon again for those who wait.
+            Err(_) => false,
+        }
+    }
+
     fn reason_to_leave(&mut self, now: Instant) -> Result<Option<&'static str>, String> {
         if !self.is_quiet() {
             return Ok(None);
@@ -419,10 +445,7 @@ impl Server {
         {
             return Err("no listener is left".to_owned());
         }
-        if self
-            .idle_timeout
-            .is_some_and(|limit| now >= self.last_active + limit)
-        {
+        if self.idle_at().is_some_and(|at| at <= now) && !self.is_awaited() {
             self.manager.stopping();
             return Ok(Some("nobody asked"));
         }

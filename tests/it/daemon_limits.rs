@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::common::daemon::{Ruptimed, on_tcp};
+use crate::common::datagrams::{Asker, At};
 use crate::common::net::{Address, Client, tcp_pair};
 use crate::common::process::Process;
 use crate::common::temp::TempDir;
@@ -298,4 +299,48 @@ fn connections_that_are_handed_over_keep_to_the_limit() {
         }
         assert_eq!(process.exit_status(), 0);
     }
+}
+
+/// However short the time, whoever is there already is served first.
+#[test]
+fn an_idle_exit_leaves_nobody_waiting() {
+    for handoff in ["exec", "capture"] {
+        let (listener, address) = Address::any_tcp().listen();
+        let client = address.connect();
+        let mut process = Ruptimed::new(["--idle-timeout", "0.000001", "--handoff", handoff])
+            .command(&HI)
+            .inherit(listener)
+            .start();
+        assert_eq!(client.reply(), "hi\n");
+        drop(client);
+        assert_eq!(process.exit_status(), 0);
+    }
+    let (socket, at) = At::udp("127.0.0.1:0").bind();
+    let client = Asker::of(&at);
+    client.send(&[0]);
+    let mut process = Ruptimed::new(["--idle-timeout", "0.000001"])
+        .command(&HI)
+        .inherit(socket)
+        .start();
+    assert_eq!(client.receive(), "hi\n");
+    assert_eq!(process.exit_status(), 0);
+}
+
+/// A daemon that was stopped, or a machine that slept, for longer than the --idle-timeout looks at
+/// its sockets before it leaves.
+#[test]
+fn a_client_that_came_while_the_daemon_was_stopped_is_served() {
+    const IDLE: Duration = Duration::from_secs(2);
+    let (listener, address) = Address::any_tcp().listen();
+    let mut process = Ruptimed::new(["--idle-timeout", "2", "--log-level", "info"])
+        .command(&HI)
+        .inherit(listener)
+        .start();
+    process.wait_for_stderr("serving");
+    process.signal(Signal::SIGSTOP);
+    let client = address.connect();
+    let stopped = Instant::now();
+    wait_until("more than its time", || stopped.elapsed() > IDLE);
+    process.signal(Signal::SIGCONT);
+    assert_eq!(client.reply(), "hi\n");
 }

@@ -4,7 +4,7 @@
 //! The listeners are polled only while there is room for another connection; the rest wait in
 //! the kernel's backlog, which the service manager keeps open whatever becomes of the daemon.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -87,6 +87,11 @@ impl Listener {
     /// This socket can never be accepted from again.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// The listener, where somebody may wait for it unseen; None where it is lost.
+    pub(crate) fn unseen(&self) -> Option<BorrowedFd<'_>> {
+        (!self.lost).then(|| self.socket.fd.as_fd())
     }
 
     /// When the pause after a failure is over.

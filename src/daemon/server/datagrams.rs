@@ -2,6 +2,7 @@
 //! found the socket's buffer full wait here for room.
 
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,16 @@ impl Datagrams {
     /// Nothing can be received from this socket again.
     pub(super) fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// The socket, where a request may wait in it unseen; None where it is lost.
+    pub(super) fn unseen(&self) -> Option<BorrowedFd<'_>> {
+        (!self.lost).then(|| self.socket.as_fd())
+    }
+
+    /// A pause after a failure is on: nobody looks at the socket.
+    pub(super) fn is_paused(&self) -> bool {
+        self.receiving.next_deadline().is_some()
     }
 
     /// Somebody who shares the socket has shut it down (shutdown(2)): it is ready for ever, and

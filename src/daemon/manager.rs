@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 
 use crate::daemon::logging::outlet::{Outlet, Sent};
-use crate::daemon::logging::{self as log, Latch};
+use crate::daemon::logging::{self as log, fault::Fault};
 
 /// STATUS= is sent at most once in this time.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub(crate) struct Manager {
     /// What the last STATUS= said.
     reported: Counts,
     next_status: Instant,
-    fault: Latch,
+    fault: Fault,
 }
 
 struct Watchdog {
@@ -72,7 +72,7 @@ impl Manager {
             counts: Counts::default(),
             reported: Counts::default(),
             next_status: now,
-            fault: Latch::default(),
+            fault: Fault::default(),
         }
     }
 
@@ -145,9 +145,9 @@ impl Manager {
             let _ = writeln!(message, "{assignment}");
         }
         match outlet.send(message.as_bytes()) {
-            Sent::Done => drop(self.fault.recovered()),
+            Sent::Done => drop(self.fault.ok()),
             Sent::Full => return false,
-            Sent::Failed(error) => log::notify_failed(&mut self.fault, &error),
+            Sent::Failed(error) => log::notify_failed(self.fault.fail(Instant::now()), &error),
         }
         true
     }

@@ -22,14 +22,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use self::datagrams::Datagrams;
 use self::streams::Connection;
 use crate::daemon::answer::capture::Capture;
-use crate::daemon::answer::children::{Children, Command, Exited};
+use crate::daemon::answer::children::{Children, Command, Ending, Exited};
 use crate::daemon::answer::linger::Linger;
 use crate::daemon::datagrams::rate_limit::RateLimiter;
 use crate::daemon::datagrams::socket::{DatagramSocket, Request};
 use crate::daemon::intake::admission::{Allow, Sources};
 use crate::daemon::intake::listener::Listener;
-use crate::daemon::logging::fault::Backoff;
-use crate::daemon::logging::{self as log, Latch};
+use crate::daemon::logging as log;
+use crate::daemon::logging::fault::{Failure, Fault};
 use crate::daemon::manager::{Counts, Manager};
 use crate::daemon::options::{Handoff, Options};
 use crate::daemon::sockets::Kind;
@@ -66,7 +66,7 @@ enum Waiter {
 struct Server {
     epoll: Epoll,
     signals: SignalFd,
-    signal_backoff: Backoff,
+    signal_fault: Fault,
     listeners: Vec<Listener>,
     datagrams: Vec<Datagrams>,
     /// The UDP ports among them.
@@ -105,11 +105,23 @@ struct Server {
 /// What may fail with every request, and is told once.
 #[derive(Default)]
 struct Faults {
-    spawn: Latch,
-    ending: Latch,
-    timeout: Latch,
-    cut: Latch,
+    spawn: Fault,
+    ending: Fault,
+    timeout: Fault,
+    cut: Fault,
     wait: u32,
+}
+
+impl Faults {
+    /// Counts how a command has ended; None where it went well.
+    fn ended(&mut self, ending: Ending, now: Instant) -> Option<Failure> {
+        if ending == Ending::Exited(0) {
+            self.ending.ok();
+            None
+        } else {
+            Some(self.ending.fail(now))
+        }
+    }
 }
 
 /// Serves until there is nothing left to do: a signal to stop, an idle exit, or the end of the
@@ -140,7 +152,7 @@ impl Server {
         let mut server = Server {
             epoll,
             signals,
-            signal_backoff: Backoff::new(),
+            signal_fault: Fault::default(),
             listeners: Vec::new(),
             datagrams: Vec::new(),
             ports: Vec::new(),
@@ -287,14 +299,12 @@ impl Server {
                 Ok(Some(info)) if info.ssi_signo == Signal::SIGCHLD as u32 => {}
                 Ok(Some(_)) => self.stop(),
                 Ok(None) => {
-                    self.signal_backoff.succeeded();
-                    self.signal_backoff.fault.recovered();
+                    self.signal_fault.ok();
                     break;
                 }
-                Err(Errno::EINTR) if self.signal_backoff.bear() => {}
+                Err(Errno::EINTR) if self.signal_fault.tolerate() => {}
                 Err(errno) => {
-                    log::signals_failed(&mut self.signal_backoff.fault, errno);
-                    self.signal_backoff.pause(now);
+                    log::signals_failed(self.signal_fault.fail(now), errno);
                     break;
                 }
             }
@@ -322,7 +332,7 @@ impl Server {
 
     /// Does what time demands: stops commands, ends connections, tells of floods.
     fn expire(&mut self, now: Instant) {
-        if self.signal_backoff.next_deadline().is_some() && !self.signal_backoff.is_paused(now) {
+        if self.signal_fault.tick(now) {
             self.read_signals(now);
         }
         if self.children.next_deadline().is_some_and(|at| at <= now) {
@@ -372,7 +382,7 @@ impl Server {
             self.linger.next_deadline(),
             self.manager.deadline(),
             self.rate_limiter.next_deadline(),
-            self.signal_backoff.next_deadline(),
+            self.signal_fault.deadline(),
             // While every command that may run runs, the end of one is what is waited for.
             self.may_start()
                 .then(|| self.capture.next_deadline())

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use crate::daemon::logging as log;
-use crate::daemon::logging::fault::Backoff;
+use crate::daemon::logging::fault::Fault;
 use crate::daemon::sockets::{Socket, set_nonblocking};
 use crate::daemon::sys;
 
@@ -70,7 +70,7 @@ pub(crate) struct Listener {
     token: u64,
     armed: bool,
     lost: bool,
-    backoff: Backoff,
+    fault: Fault,
 }
 
 impl Listener {
@@ -80,7 +80,7 @@ impl Listener {
             token,
             armed: false,
             lost: false,
-            backoff: Backoff::new(),
+            fault: Fault::default(),
         }
     }
 
@@ -96,14 +96,13 @@ impl Listener {
 
     /// When the pause after a failure is over.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.backoff.next_deadline()
+        self.fault.deadline()
     }
 
     /// Polls the listener if there is room for a connection and no pause is on, else leaves it.
     pub(crate) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) {
-        // Asked first: it also forgets a pause that is over, which the loop would wake up for.
-        let paused = self.backoff.is_paused(now);
-        let wanted = room && !self.lost && !paused;
+        self.fault.tick(now);
+        let wanted = room && !self.lost && !self.fault.is_paused();
         if wanted == self.armed {
             return;
         }
@@ -119,8 +118,7 @@ impl Listener {
             Ok(()) => self.armed = wanted,
             // ENOMEM, ENOSPC (max_user_watches): it may pass.
             Err(errno) => {
-                log::accept_failed(&mut self.backoff.fault, &self.socket, errno);
-                self.backoff.pause(now);
+                log::accept_failed(self.fault.fail(now), &self.socket, errno);
             }
         }
     }
@@ -138,16 +136,14 @@ impl Listener {
         loop {
             match sys::accept(self.socket.fd.as_fd()) {
                 Ok(connection) => {
-                    self.backoff.succeeded();
-                    log::accept_recovered(&mut self.backoff.fault, &self.socket);
+                    log::accept_recovered(self.fault.ok(), &self.socket);
                     return Accepted::Connection(connection);
                 }
                 Err(errno) => match verdict(errno) {
                     Verdict::Empty => return Accepted::Nothing,
-                    Verdict::TryNext if self.backoff.bear() => {}
+                    Verdict::TryNext if self.fault.tolerate() => {}
                     Verdict::TryNext | Verdict::Pause => {
-                        log::accept_failed(&mut self.backoff.fault, &self.socket, errno);
-                        self.backoff.pause(now);
+                        log::accept_failed(self.fault.fail(now), &self.socket, errno);
                         return Accepted::Nothing;
                     }
                     Verdict::Lost => {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::{Field, Latch, Level, message_id, write};
+use super::fault::Failure;
+use super::{Field, Level, message_id, write};
 use crate::daemon::answer::children::{Ending, words};
 
 pub(crate) fn listening(address: &dyn fmt::Display) {
@@ -47,13 +48,13 @@ pub(crate) fn command_not_found(command: &dyn fmt::Display) {
     );
 }
 
-pub(crate) fn spawn_failed(latch: &mut Latch, command: &dyn fmt::Display, errno: Errno) {
+pub(crate) fn spawn_failed(failure: Failure, command: &dyn fmt::Display, errno: Errno) {
     let fields: [Field<'_>; 3] = [
         ("MESSAGE_ID", &message_id::SPAWN_FAILED),
         ("RUPTIME_COMMAND", command),
         ("ERRNO", &(errno as i32)),
     ];
-    let level = latch.level(Level::Error);
+    let level = failure.level(Level::Error);
     write(
         level,
         &fields,
@@ -61,8 +62,8 @@ pub(crate) fn spawn_failed(latch: &mut Latch, command: &dyn fmt::Display, errno:
     );
 }
 
-pub(crate) fn spawn_recovered(latch: &mut Latch, command: &dyn fmt::Display) {
-    if let Some(failures) = latch.recovered() {
+pub(crate) fn spawn_recovered(failures: Option<u64>, command: &dyn fmt::Display) {
+    if let Some(failures) = failures {
         let fields: [Field<'_>; 1] = [("RUPTIME_COMMAND", command)];
         write(
             Level::Notice,
@@ -72,21 +73,15 @@ pub(crate) fn spawn_recovered(latch: &mut Latch, command: &dyn fmt::Display) {
     }
 }
 
-/// A command ended by itself: `info` where it went well, once `warning` where it did not.
+/// A command ended by itself: well, or with a failure.
 pub(crate) fn ended(
-    latch: &mut Latch,
+    failure: Option<Failure>,
     peer: &dyn fmt::Display,
     pid: Pid,
     ending: Ending,
     took: Duration,
 ) {
-    let level = match ending {
-        Ending::Exited(0) => {
-            latch.recovered();
-            Level::Info
-        }
-        _ => latch.level(Level::Warning),
-    };
+    let level = failure.map_or(Level::Info, |failure| failure.level(Level::Warning));
     let usec = took.as_micros();
     let fields: [Field<'_>; 5] = [
         ("MESSAGE_ID", &message_id::ANSWERED),
@@ -102,13 +97,13 @@ pub(crate) fn ended(
     );
 }
 
-pub(crate) fn timed_out(latch: &mut Latch, peer: &dyn fmt::Display, pid: Pid, after: Duration) {
+pub(crate) fn timed_out(failure: Failure, peer: &dyn fmt::Display, pid: Pid, after: Duration) {
     let fields: [Field<'_>; 3] = [
         ("MESSAGE_ID", &message_id::TIMED_OUT),
         ("RUPTIME_PEER", peer),
         ("RUPTIME_COMMAND_PID", &pid),
     ];
-    let level = latch.level(Level::Warning);
+    let level = failure.level(Level::Warning);
     write(
         level,
         &fields,
@@ -120,8 +115,8 @@ pub(crate) fn timed_out(latch: &mut Latch, peer: &dyn fmt::Display, pid: Pid, af
 }
 
 /// A command said more than an answer may have.
-pub(crate) fn cut(latch: &mut Latch, pid: Pid, most: usize) {
-    let level = latch.level(Level::Warning);
+pub(crate) fn cut(failure: Failure, pid: Pid, most: usize) {
+    let level = failure.level(Level::Warning);
     write(
         level,
         &[("RUPTIME_COMMAND_PID", &pid)],
@@ -147,13 +142,13 @@ pub(crate) fn too_many(peer: &dyn fmt::Display, limit: usize) {
     );
 }
 
-pub(crate) fn accept_failed(latch: &mut Latch, listener: &dyn fmt::Display, errno: Errno) {
+pub(crate) fn accept_failed(failure: Failure, listener: &dyn fmt::Display, errno: Errno) {
     let fields: [Field<'_>; 3] = [
         ("MESSAGE_ID", &message_id::ACCEPT_FAILED),
         ("RUPTIME_LISTENER", listener),
         ("ERRNO", &(errno as i32)),
     ];
-    let level = latch.level(Level::Warning);
+    let level = failure.level(Level::Warning);
     write(
         level,
         &fields,
@@ -161,8 +156,8 @@ pub(crate) fn accept_failed(latch: &mut Latch, listener: &dyn fmt::Display, errn
     );
 }
 
-pub(crate) fn accept_recovered(latch: &mut Latch, listener: &dyn fmt::Display) {
-    if let Some(failures) = latch.recovered() {
+pub(crate) fn accept_recovered(failures: Option<u64>, listener: &dyn fmt::Display) {
+    if let Some(failures) = failures {
         let fields: [Field<'_>; 1] = [("RUPTIME_LISTENER", listener)];
         write(
             Level::Notice,
@@ -208,9 +203,9 @@ pub(crate) fn client_gone(peer: &dyn fmt::Display, pid: Pid, ending: Ending) {
     );
 }
 
-pub(crate) fn receive_failed(latch: &mut Latch, socket: &dyn fmt::Display, errno: Errno) {
+pub(crate) fn receive_failed(failure: Failure, socket: &dyn fmt::Display, errno: Errno) {
     let fields: [Field<'_>; 2] = [("RUPTIME_LISTENER", socket), ("ERRNO", &(errno as i32))];
-    let level = latch.level(Level::Warning);
+    let level = failure.level(Level::Warning);
     write(
         level,
         &fields,
@@ -218,8 +213,8 @@ pub(crate) fn receive_failed(latch: &mut Latch, socket: &dyn fmt::Display, errno
     );
 }
 
-pub(crate) fn receive_recovered(latch: &mut Latch, socket: &dyn fmt::Display) {
-    if let Some(failures) = latch.recovered() {
+pub(crate) fn receive_recovered(failures: Option<u64>, socket: &dyn fmt::Display) {
+    if let Some(failures) = failures {
         let fields: [Field<'_>; 1] = [("RUPTIME_LISTENER", socket)];
         write(
             Level::Notice,
@@ -241,7 +236,7 @@ pub(crate) fn reply_lost(peer: &dyn fmt::Display, errno: Errno) {
 
 /// Nobody can be answered, for a reason on this side.
 pub(crate) fn reply_failed(
-    latch: &mut Latch,
+    failure: Failure,
     socket: &dyn fmt::Display,
     peer: &dyn fmt::Display,
     errno: Errno,
@@ -251,7 +246,7 @@ pub(crate) fn reply_failed(
         ("RUPTIME_PEER", peer),
         ("ERRNO", &(errno as i32)),
     ];
-    let level = latch.level(Level::Warning);
+    let level = failure.level(Level::Warning);
     write(
         level,
         &fields,
@@ -292,8 +287,8 @@ pub(crate) fn rate_limited(count: u64, example: &dyn fmt::Display) {
     );
 }
 
-pub(crate) fn signals_failed(latch: &mut Latch, errno: Errno) {
-    let level = latch.level(Level::Error);
+pub(crate) fn signals_failed(failure: Failure, errno: Errno) {
+    let level = failure.level(Level::Error);
     write(
         level,
         &[("ERRNO", &(errno as i32))],
@@ -301,8 +296,8 @@ pub(crate) fn signals_failed(latch: &mut Latch, errno: Errno) {
     );
 }
 
-pub(crate) fn notify_failed(latch: &mut Latch, error: &std::io::Error) {
-    let level = latch.level(Level::Warning);
+pub(crate) fn notify_failed(failure: Failure, error: &std::io::Error) {
+    let level = failure.level(Level::Warning);
     write(
         level,
         &[],

@@ -6,7 +6,7 @@
 //! whoever reads it can sort them, and without on a terminal, a pipe or a file.
 //!
 //! A request that went well is `info`, so that a busy daemon writes nothing per request at the
-//! default level; a failure that may repeat with every request goes through a [`Latch`]. A record
+//! default level; a failure that may repeat with every request goes through a [`fault::Fault`]. A record
 //! that nobody takes is lost, and counted, rather than waited for.
 
 mod events;
@@ -19,7 +19,6 @@ use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use libsystemd::logging::{Priority, SD_JOURNAL_SOCK_PATH, connected_to_journal};
@@ -179,76 +178,4 @@ fn to_stderr(level: Level, priorities: bool, message: fmt::Arguments<'_>) -> boo
     let mut stderr = std::io::stderr();
     // A write that fails has nowhere left to tell of it, and a client must not suffer from it.
     !would_block(stderr.as_fd()) && stderr.write_all(line.as_bytes()).is_ok()
-}
-
-/// A fault that comes and goes is told no more often than this.
-const QUIET: Duration = Duration::from_secs(10);
-
-/// Lets the first of a row of failures through, and tells when the row has ended, so that a
-/// fault that comes with every request is told once, and one that comes with every other
-/// request once in a while.
-#[derive(Debug, Default)]
-pub(crate) struct Latch {
-    failures: u64,
-    /// The row has been told of.
-    is_told: bool,
-    last_told: Option<Instant>,
-}
-
-impl Latch {
-    /// Counts a failure; true where it is to be told.
-    pub(crate) fn failed(&mut self, now: Instant) -> bool {
-        self.failures += 1;
-        let is_quiet = self
-            .last_told
-            .is_some_and(|at| now.saturating_duration_since(at) < QUIET);
-        if self.is_told || is_quiet {
-            return false;
-        }
-        self.is_told = true;
-        self.last_told = Some(now);
-        true
-    }
-
-    /// Ends the row; its length where it has been told of.
-    pub(crate) fn recovered(&mut self) -> Option<u64> {
-        let failures = std::mem::take(&mut self.failures);
-        std::mem::take(&mut self.is_told).then_some(failures)
-    }
-
-    /// The level for a failure: loud for the first of its row, `debug` for the others.
-    fn level(&mut self, loud: Level) -> Level {
-        if self.failed(Instant::now()) {
-            loud
-        } else {
-            Level::Debug
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_latch_lets_the_first_through_and_counts_the_rest() {
-        let now = Instant::now();
-        let mut latch = Latch::default();
-        assert_eq!(latch.recovered(), None);
-        assert!(latch.failed(now));
-        assert!(!latch.failed(now + 9 * QUIET), "a row is told once");
-        assert_eq!(latch.recovered(), Some(2));
-    }
-
-    #[test]
-    fn a_fault_that_comes_and_goes_is_told_once_in_a_while() {
-        let now = Instant::now();
-        let mut latch = Latch::default();
-        let mut told = 0;
-        for step in 0..1000 {
-            told += u32::from(latch.failed(now + Duration::from_millis(30 * step)));
-            latch.recovered();
-        }
-        assert_eq!(told, 3, "in 30 seconds");
-    }
 }

@@ -12,8 +12,8 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use super::{Server, Waiter};
 use crate::daemon::datagrams::socket::{DatagramSocket, Received, Request, Sent, is_a_servers};
 use crate::daemon::intake::peer::Peer;
-use crate::daemon::logging::fault::Backoff;
-use crate::daemon::logging::{self as log, Latch};
+use crate::daemon::logging as log;
+use crate::daemon::logging::fault::Fault;
 
 /// Datagrams that may wait for a run; the rest stay in the socket's queue.
 const WAITING_DATAGRAMS: usize = 4096;
@@ -31,13 +31,13 @@ pub(super) struct Datagrams {
     token: u64,
     armed: bool,
     lost: bool,
-    receiving: Backoff,
+    receiving: Fault,
     /// Replies that wait for room, and since when.
     outbox: VecDeque<(Instant, Request, Rc<[u8]>)>,
     /// When to look for room again. Not by epoll: replies to addresses that nobody has keep the
     /// buffer full for seconds (ARP, RFC 4861), and those that come meanwhile must not wait.
-    sending: Backoff,
-    unsent: Latch,
+    sending: Fault,
+    unsent: Fault,
 }
 
 impl Datagrams {
@@ -48,21 +48,18 @@ impl Datagrams {
             token,
             armed: false,
             lost: false,
-            receiving: Backoff::new(),
+            receiving: Fault::default(),
             outbox: VecDeque::new(),
-            sending: Backoff::new(),
-            unsent: Latch::default(),
+            sending: Fault::default(),
+            unsent: Fault::default(),
         }
     }
 
     /// When [`Self::tick`] or [`Self::arm`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let sending = (!self.outbox.is_empty())
-            .then(|| self.sending.next_deadline())
-            .flatten();
-        sending
+        [self.sending.deadline(), self.receiving.deadline()]
             .into_iter()
-            .chain(self.receiving.next_deadline())
+            .flatten()
             .min()
     }
 
@@ -78,7 +75,7 @@ impl Datagrams {
 
     /// A pause after a failure is on: nobody looks at the socket.
     pub(super) fn is_paused(&self) -> bool {
-        self.receiving.next_deadline().is_some()
+        self.receiving.is_paused()
     }
 
     /// Somebody who shares the socket has shut it down (shutdown(2)): it is ready for ever, and
@@ -96,16 +93,15 @@ impl Datagrams {
 
     /// Looks for room when it is time to.
     pub(super) fn tick(&mut self, now: Instant) {
-        if !self.outbox.is_empty() && !self.sending.is_paused(now) {
+        if self.sending.tick(now) {
             self.flush(now);
         }
     }
 
     /// Polls for requests if there is room for them and no pause is on, else leaves them.
     pub(super) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) {
-        // Asked first: it also forgets a pause that is over, which the loop would wake up for.
-        let paused = self.receiving.is_paused(now);
-        let wanted = room && !self.lost && !paused && self.has_room();
+        self.receiving.tick(now);
+        let wanted = room && !self.lost && !self.receiving.is_paused() && self.has_room();
         if wanted == self.armed {
             return;
         }
@@ -121,8 +117,7 @@ impl Datagrams {
             Ok(()) => self.armed = wanted,
             // ENOMEM, ENOSPC (max_user_watches): it may pass.
             Err(errno) => {
-                log::receive_failed(&mut self.receiving.fault, &self.name, errno);
-                self.receiving.pause(now);
+                log::receive_failed(self.receiving.fail(now), &self.name, errno);
             }
         }
     }
@@ -134,9 +129,9 @@ impl Datagrams {
 
     /// Sends a reply, or keeps it until there is room.
     pub(super) fn reply(&mut self, request: Request, answer: Rc<[u8]>, now: Instant) {
-        if !self.outbox.is_empty() || !self.send(&request, &answer) {
+        if !self.outbox.is_empty() || !self.send(&request, &answer, now) {
             if self.outbox.is_empty() {
-                self.sending.pause(now);
+                self.sending.fail(now);
             }
             self.outbox.push_back((now, request, answer));
         }
@@ -145,23 +140,24 @@ impl Datagrams {
     /// Sends what waits for room, and drops what has waited too long.
     fn flush(&mut self, now: Instant) {
         while let Some((since, request, answer)) = self.outbox.pop_front() {
-            if self.send(&request, &answer) {
+            if self.send(&request, &answer, now) {
                 continue;
             }
             if now.saturating_duration_since(since) < SEND {
                 self.outbox.push_front((since, request, answer));
-                return self.sending.pause(now);
+                self.sending.fail(now);
+                return;
             }
-            self.tell(&request, Errno::EAGAIN);
+            self.tell(&request, Errno::EAGAIN, now);
         }
-        self.sending.succeeded();
+        self.sending.ok();
     }
 
     /// False where there is no room.
-    fn send(&mut self, request: &Request, answer: &[u8]) -> bool {
+    fn send(&mut self, request: &Request, answer: &[u8], now: Instant) -> bool {
         match self.socket.reply(request, answer) {
             Sent::Done => {
-                self.unsent.recovered();
+                self.unsent.ok();
                 true
             }
             Sent::Full => false,
@@ -170,14 +166,14 @@ impl Datagrams {
                 true
             }
             Sent::Failed(errno) => {
-                self.tell(request, errno);
+                self.tell(request, errno, now);
                 true
             }
         }
     }
 
-    fn tell(&mut self, request: &Request, errno: Errno) {
-        log::reply_failed(&mut self.unsent, &self.name, &request.peer(), errno);
+    fn tell(&mut self, request: &Request, errno: Errno, now: Instant) {
+        log::reply_failed(self.unsent.fail(now), &self.name, &request.peer(), errno);
     }
 }
 
@@ -196,8 +192,7 @@ impl Server {
             let datagrams = &mut self.datagrams[index];
             match datagrams.socket.receive() {
                 Ok(Received::Request(request)) => {
-                    datagrams.receiving.succeeded();
-                    log::receive_recovered(&mut datagrams.receiving.fault, &datagrams.name);
+                    log::receive_recovered(datagrams.receiving.ok(), &datagrams.name);
                     self.ask(index, request, now);
                 }
                 Ok(Received::Unnamed) => log::unnamed(&datagrams.name),
@@ -211,10 +206,10 @@ impl Server {
                 // ICMP errors that an earlier reply met (udp(7)), or a signal.
                 Err(
                     Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH,
-                ) if datagrams.receiving.bear() => {}
+                ) if datagrams.receiving.tolerate() => {}
                 Err(errno) => {
-                    log::receive_failed(&mut datagrams.receiving.fault, &datagrams.name, errno);
-                    return datagrams.receiving.pause(now);
+                    let failure = datagrams.receiving.fail(now);
+                    return log::receive_failed(failure, &datagrams.name, errno);
                 }
             }
         }

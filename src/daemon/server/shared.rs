@@ -52,11 +52,11 @@ impl Server {
         self.is_runs_turn = self.handoff == Handoff::Capture || self.listeners.is_empty();
         match self.capture.start(&self.epoll, &mut self.command) {
             Ok(pid) => {
-                log::spawn_recovered(&mut self.faults.spawn, &self.command);
+                log::spawn_recovered(self.faults.spawn.ok(), &self.command);
                 self.children.insert(pid, Purpose::Shared, now);
             }
             Err(errno) => {
-                log::spawn_failed(&mut self.faults.spawn, &self.command, errno);
+                log::spawn_failed(self.faults.spawn.fail(now), &self.command, errno);
                 let clients = self.capture.give_up();
                 self.count(false, clients.len());
                 let answer = self.error(words(errno));
@@ -71,11 +71,11 @@ impl Server {
             // Silence is explained by the exit status, which is about to come.
             Progress::Running | Progress::Silent => {}
             Progress::Ended => {
-                self.faults.cut.recovered();
+                self.faults.cut.ok();
                 self.end_run(now, Ending::Exited(0));
             }
             Progress::Cut(pid) => {
-                log::cut(&mut self.faults.cut, pid, LONGEST_ANSWER);
+                log::cut(self.faults.cut.fail(now), pid, LONGEST_ANSWER);
                 self.children.stop(pid, Purpose::Told, now);
                 self.end_run(now, Ending::Exited(0));
             }
@@ -101,15 +101,15 @@ impl Server {
 
     /// A run's command has ended. A grandchild that holds the pipe is not waited for.
     pub(super) fn conclude_run(&mut self, exited: &Exited) {
+        let now = Instant::now();
         log::ended(
-            &mut self.faults.ending,
+            self.faults.ended(exited.ending, now),
             &"all who waited",
             exited.pid,
             exited.ending,
             exited.took,
         );
         if self.capture.is_run(exited.pid) {
-            let now = Instant::now();
             self.capture.read();
             self.end_run(now, exited.ending);
         }
@@ -118,7 +118,7 @@ impl Server {
     /// A run's command takes too long, and is being stopped: what it has said is not everything.
     pub(super) fn time_out_run(&mut self, pid: Pid, now: Instant) {
         log::timed_out(
-            &mut self.faults.timeout,
+            self.faults.timeout.fail(now),
             &"all who waited",
             pid,
             self.child_timeout,

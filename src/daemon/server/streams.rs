@@ -136,11 +136,11 @@ impl Server {
         let now = Instant::now();
         match spawned {
             Ok(pid) => {
-                log::spawn_recovered(&mut self.faults.spawn, &self.command);
+                log::spawn_recovered(self.faults.spawn.ok(), &self.command);
                 self.children.insert(pid, Purpose::Exec(connection), now);
             }
             Err(errno) => {
-                log::spawn_failed(&mut self.faults.spawn, &self.command, errno);
+                log::spawn_failed(self.faults.spawn.fail(now), &self.command, errno);
                 // No more processes or memory now, but some of ours are about to end: wait for one.
                 if matches!(errno, Errno::EAGAIN | Errno::ENOMEM) && !self.children.is_empty() {
                     self.stalled = Some(connection);
@@ -178,13 +178,14 @@ impl Server {
             Peer::Gone
         };
         let mut reply = None;
+        let now = Instant::now();
         if gone {
             // The command could not write, because its reader had gone.
             log::client_gone(&peer, exited.pid, exited.ending);
         } else {
             self.count(well, 1);
             log::ended(
-                &mut self.faults.ending,
+                self.faults.ended(exited.ending, now),
                 &peer,
                 exited.pid,
                 exited.ending,
@@ -194,13 +195,18 @@ impl Server {
                 reply = Some(self.error(&exited.ending.to_string()));
             }
         }
-        self.finish(connection, reply, Instant::now());
+        self.finish(connection, reply, now);
     }
 
     /// A connection's own command takes too long, and is being stopped.
     pub(super) fn time_out_exec(&mut self, connection: Connection, pid: Pid, now: Instant) {
         let peer = Peer::of(connection.fd.as_fd());
-        log::timed_out(&mut self.faults.timeout, &peer, pid, self.child_timeout);
+        log::timed_out(
+            self.faults.timeout.fail(now),
+            &peer,
+            pid,
+            self.child_timeout,
+        );
         self.count(false, 1);
         let reply = self.too_late();
         self.finish(connection, Some(reply), now);
@@ -216,7 +222,7 @@ impl Server {
     pub(super) fn count(&mut self, well: bool, requests: usize) {
         if well {
             self.counts.answered += requests as u64;
-            self.faults.timeout.recovered();
+            self.faults.timeout.ok();
         } else {
             self.counts.failed += requests as u64;
         }

@@ -20,7 +20,7 @@ use super::hosts::target::Target;
 use super::options::{Options, Output};
 use super::output::{self, Format, Renderer};
 use super::query::failure::{io_words, words};
-use super::query::resolve::{Family, Resolver};
+use super::query::resolve::Family;
 use super::query::{self, Prober};
 use super::terminal::progress::{self, Progress};
 use super::{complain, watch};
@@ -55,11 +55,7 @@ impl Session {
             .build()
             .map_err(|error| format!("cannot start: {}", io_words(&error)))?;
         let many = options.discover || targets.len() > 1;
-        let prober = Prober::new(
-            asking(options, many),
-            Resolver::new(budget.look_ups),
-            budget.spare,
-        );
+        let prober = Prober::new(asking(options, many), &budget);
         Ok(Session {
             runtime,
             prober: Rc::new(prober),

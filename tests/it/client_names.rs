@@ -72,6 +72,26 @@ fn an_address_that_hangs_does_not_hide_the_next() {
 }
 
 #[test]
+fn an_address_that_closes_without_a_byte_does_not_hide_the_next() {
+    for (closing, answering) in [("127.0.0.2", "127.0.0.3"), ("127.0.0.3", "127.0.0.2")] {
+        // As a forwarder whose server is down: docker-proxy, ssh -L.
+        let forwarder = Fake::stream(closing, |_, _| {});
+        let port = forwarder.port();
+        let Ok(listener) = TcpListener::bind(at(answering, port)) else {
+            continue; // Somebody else's by chance; the other round has another port.
+        };
+        let _up = Fake::stream_on(listener, |peer, _| {
+            let _ = std::io::Write::write_all(peer, LINE.as_bytes());
+        });
+        let hosts = "127.0.0.2 two.test\n127.0.0.3 two.test\n";
+        let Some(ran) = with_hosts(hosts, &[&format!("two.test:{port}")]) else {
+            return;
+        };
+        ran.assert_up(LINE);
+    }
+}
+
+#[test]
 fn a_silent_datagram_address_does_not_hide_the_next() {
     for (silent, answering) in [("127.0.0.2", "127.0.0.3"), ("127.0.0.3", "127.0.0.2")] {
         let silent = Fake::datagram(silent, |_, _, _| {});

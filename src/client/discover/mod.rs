@@ -8,11 +8,10 @@
 mod networks;
 
 use std::collections::HashSet;
-use std::future::poll_fn;
+use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
@@ -73,7 +72,7 @@ pub(crate) async fn discover(
             // It went out once: a failure now is a network that went away meanwhile.
             let _ = sockets.send_all(&probes);
         }
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     };
     let both = async {
         tokio::select! {
@@ -173,22 +172,26 @@ impl Search<'_> {
     }
 
     async fn receive(&self, sockets: &Sockets) -> (SocketAddr, Reply) {
-        poll_fn(|cx| {
-            let mut buffer = self.prober.buffer.borrow_mut();
-            for socket in sockets.v4.iter().chain(&sockets.v6) {
-                // An error is not the end of the others' answers, and it is taken off the socket
-                // by being told, recv(2); only a pending receive is waited for.
-                while let Poll::Ready(result) = socket.poll_recv_from(cx, &mut buffer) {
-                    if let Ok((length, Some(from))) = result {
-                        let mut reply = Reply::default();
-                        reply.add(&buffer[..length], length, self.prober.keep);
-                        return Poll::Ready((from, reply));
-                    }
-                }
+        tokio::select! {
+            received = self.receive_on(sockets.v4.as_ref()) => received,
+            received = self.receive_on(sockets.v6.as_ref()) => received,
+        }
+    }
+
+    async fn receive_on(&self, socket: Option<&Socket>) -> (SocketAddr, Reply) {
+        let Some(socket) = socket else {
+            return pending().await;
+        };
+        loop {
+            // An error is not the end of the others' answers, and it is taken off the socket by
+            // being told, recv(2).
+            if let Ok((length, Some(from))) = socket.receive_from(&self.prober.buffer).await {
+                let mut reply = Reply::default();
+                let buffer = self.prober.buffer.borrow();
+                reply.add(&buffer[..length], length, self.prober.settings.keep);
+                return (from, reply);
             }
-            Poll::Pending
-        })
-        .await
+        }
     }
 }
 

@@ -6,28 +6,31 @@
 
 mod datagram;
 pub(crate) mod failure;
+mod race;
 pub(crate) mod reply;
 pub(crate) mod resolve;
 mod services;
 pub(crate) mod socket;
 mod stream;
+mod trace;
 mod unix;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockType};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::sleep;
 
-use self::failure::{Failure, Stage};
+use self::failure::Failure;
 use self::reply::Reply;
 use self::resolve::{Family, Resolver};
-use self::socket::Counted;
+use self::trace::Trace;
 use crate::client::answer::{Answer, Outcome};
+use crate::client::fleet::descriptors::Budget;
 use crate::client::hosts::target::{Endpoint, Host, Port, Target};
 use crate::client::report;
 use crate::escape;
@@ -60,12 +63,11 @@ pub(crate) struct Settings {
 /// What all hosts share.
 pub(crate) struct Prober {
     pub(crate) settings: Settings,
-    pub(crate) keep: usize,
     resolver: Resolver,
     pub(crate) buffer: RefCell<Box<[u8]>>,
     spare: Cell<usize>,
-    /// One reference more for each socket that is open.
-    open: Rc<()>,
+    /// One host is asked at a time: no other's socket will be closed.
+    alone: bool,
     stream_port: OnceCell<Option<u16>>,
     datagram_port: OnceCell<Option<u16>>,
 }
@@ -79,76 +81,16 @@ impl Drop for Spare<'_> {
     }
 }
 
-/// What is known of an exchange while it runs, so that a timeout can tell it too.
-struct Trace {
-    limit: Duration,
-    address: Cell<Option<SocketAddr>>,
-    begun: Cell<Option<Instant>>,
-    looked_up: Cell<bool>,
-    some_bytes: Cell<bool>,
-    /// What this machine is short of, while a socket waits for it.
-    short: Cell<Option<Errno>>,
-}
-
-impl Trace {
-    fn new(limit: Duration) -> Trace {
-        Trace {
-            limit,
-            address: Cell::new(None),
-            begun: Cell::new(None),
-            looked_up: Cell::new(false),
-            some_bytes: Cell::new(false),
-            short: Cell::new(None),
-        }
-    }
-    /// When the time is over for a host that begins now.
-    fn deadline(&self) -> tokio::time::Instant {
-        tokio::time::Instant::now() + self.limit
-    }
-    /// An address is about to be asked; the clock of `rtt` starts with the first.
-    fn begin(&self, address: SocketAddr) {
-        self.address.set(Some(address));
-        self.start_clock();
-    }
-    fn start_clock(&self) {
-        if self.begun.get().is_none() {
-            self.begun.set(Some(Instant::now()));
-        }
-    }
-    /// This is the address to show.
-    fn settle(&self, address: SocketAddr) {
-        self.address.set(Some(address));
-    }
-    /// The time is over. Not the host's fault where this machine was short of something.
-    fn timed_out(&self) -> Failure {
-        if let Some(errno) = self.short.get() {
-            return Failure::Os(errno);
-        }
-        let stage = match (self.begun.get(), self.looked_up.get()) {
-            (None, false) => Stage::LookUp,
-            _ if self.some_bytes.get() => Stage::End,
-            _ => Stage::Answer,
-        };
-        let after = self.limit;
-        Failure::TimedOut { stage, after }
-    }
-    /// Something of an answer came.
-    fn bytes(&self) {
-        self.some_bytes.set(true);
-    }
-}
-
 impl Prober {
-    /// `spare`: descriptors that may be open beyond one for each host.
-    pub(crate) fn new(settings: Settings, resolver: Resolver, spare: usize) -> Prober {
+    /// Shares the descriptors of `budget` between the hosts.
+    pub(crate) fn new(settings: Settings, budget: &Budget) -> Prober {
         Prober {
-            keep: settings.keep,
             settings,
-            resolver,
+            resolver: Resolver::new(budget.look_ups),
             // One byte more than a reply may have, so that one receive can tell.
             buffer: RefCell::new(vec![0; reply::REPLY_MAX + 1].into_boxed_slice()),
-            spare: Cell::new(spare),
-            open: Rc::default(),
+            spare: Cell::new(budget.spare),
+            alone: budget.jobs == 1,
             stream_port: OnceCell::new(),
             datagram_port: OnceCell::new(),
         }
@@ -166,7 +108,8 @@ impl Prober {
         let result = match &target.endpoint {
             Endpoint::Unix(path) => {
                 let deadline = trace.deadline();
-                within(deadline, &trace, unix::ask(self, path, &trace)).await
+                let work = unix::ask(self, path, &trace);
+                trace.within(deadline, work).await
             }
             Endpoint::Net { udp, host, port } => {
                 self.ask_net(*udp || self.settings.udp, host, port.as_ref(), &trace)
@@ -202,20 +145,18 @@ impl Prober {
                 // Waiting for a turn at the resolver is not the host's time.
                 let turn = self.resolver.turn().await;
                 let deadline = trace.deadline();
-                many = within(
-                    deadline,
-                    trace,
-                    turn.look_up(name, port, self.settings.family),
-                )
-                .await?;
+                let look_up = turn.look_up(name, port, self.settings.family);
+                many = trace.within(deadline, look_up).await?;
                 (many.as_slice(), deadline)
             }
         };
-        trace.looked_up.set(true);
+        trace.looked_up();
         if udp {
-            within(deadline, trace, datagram::ask(self, addresses, trace)).await
+            let work = datagram::ask(self, addresses, trace);
+            trace.within(deadline, work).await
         } else {
-            within(deadline, trace, stream::ask(self, addresses, trace)).await
+            let work = stream::ask(self, addresses, trace);
+            trace.within(deadline, work).await
         }
     }
 
@@ -248,15 +189,15 @@ impl Prober {
 
     /// A new socket. Where the process or the machine has no descriptor left (look-ups open some
     /// that nobody counts), it waits until there is one: the host's deadline bounds that, and what
-    /// was missing is told then. Where nothing of ours is open, nothing will be given back.
+    /// was missing is told then. Where this host is alone, nothing will be given back.
     async fn open(
         &self,
         family: AddressFamily,
         kind: SockType,
         trace: &Trace,
-    ) -> Result<Counted, Failure> {
+    ) -> Result<OwnedFd, Failure> {
         loop {
-            let alone = Rc::strong_count(&self.open) == 1 && !self.resolver.is_busy();
+            let alone = self.alone && !self.resolver.is_busy();
             match socket::open(family, kind) {
                 Err(Errno::EMFILE) if alone => return Err(Failure::Os(Errno::EMFILE)),
                 Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => {
@@ -265,16 +206,14 @@ impl Prober {
                 }
                 result => {
                     trace.short.set(None);
-                    let count = Rc::clone(&self.open);
-                    let counted = result.map(|fd| Counted { fd, count });
-                    return counted.map_err(Failure::Os);
+                    return result.map_err(Failure::Os);
                 }
             }
         }
     }
 
     fn answer(&self, target: &Target, trace: &Trace, result: Result<Reply, Failure>) -> Answer {
-        let rtt = trace.begun.get().map(|begun| begun.elapsed());
+        let rtt = trace.rtt();
         let address = match &target.endpoint {
             Endpoint::Unix(path) => Some(escape::line(path.as_os_str().as_bytes()).into_owned()),
             Endpoint::Net { .. } => trace.address.get().as_ref().map(show),
@@ -295,18 +234,6 @@ impl Prober {
             rtt,
             at: SystemTime::now(),
         }
-    }
-}
-
-/// `work`, unless its time is over first.
-async fn within<T>(
-    deadline: tokio::time::Instant,
-    trace: &Trace,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    match timeout_at(deadline, work).await {
-        Ok(result) => result,
-        Err(_) => Err(trace.timed_out()),
     }
 }
 

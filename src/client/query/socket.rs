@@ -3,17 +3,16 @@
 //! All kinds (TCP, UDP, the three UNIX ones) go through here, because tokio has no seqpacket, and
 //! its UNIX streams do not tell a full backlog (EAGAIN, try again) from a refusal.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::{self, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage,
-    connect, getsockopt, recv, recvfrom, send, sendmsg, socket, sockopt,
+    connect, getsockopt, recvfrom, send, sendmsg, socket, sockopt,
 };
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -24,20 +23,6 @@ pub(crate) struct Socket {
     /// there is something to do, and nix does it. (`AsyncFd` would be the word for that, but its
     /// safe constructors are deprecated.)
     registered: TcpStream,
-    _count: Rc<()>,
-}
-
-/// A socket that is not yet watched, and counts as one of ours while it is open.
-pub(crate) struct Counted {
-    pub(crate) fd: OwnedFd,
-    pub(crate) count: Rc<()>,
-}
-
-impl From<OwnedFd> for Counted {
-    fn from(fd: OwnedFd) -> Counted {
-        let count = Rc::default();
-        Counted { fd, count }
-    }
 }
 
 /// A socket that is not connected yet, and not yet watched.
@@ -64,65 +49,27 @@ pub(crate) fn start(fd: &OwnedFd, address: &dyn SockaddrLike) -> Result<(), Errn
 impl Socket {
     /// Hands the socket to the reactor. Only after `start`: a stream socket that is not even
     /// connecting reports a hang-up.
-    pub(crate) fn watch(socket: impl Into<Counted>) -> Result<Socket, Errno> {
-        let Counted { fd, count } = socket.into();
-        match TcpStream::from_std(net::TcpStream::from(fd)) {
-            Ok(registered) => Ok(Socket {
-                registered,
-                _count: count,
-            }),
+    pub(crate) fn watch(socket: OwnedFd) -> Result<Socket, Errno> {
+        match TcpStream::from_std(net::TcpStream::from(socket)) {
+            Ok(registered) => Ok(Socket { registered }),
             // epoll_ctl(2): ENOSPC is the limit on watches, ENOMEM the kernel's memory.
             Err(error) => Err(errno_of(&error)),
         }
     }
 
-    /// Whether a connection that is under way stands or has failed.
-    pub(crate) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), Errno>> {
-        if let Err(error) = ready!(self.registered.poll_write_ready(cx)) {
-            return Poll::Ready(Err(errno_of(&error)));
-        }
-        Poll::Ready(match getsockopt(&self.registered, sockopt::SocketError) {
-            Ok(0) => Ok(()),
-            Ok(raw) => Err(Errno::from_raw(raw)),
-            Err(errno) => Err(errno),
-        })
-    }
-
-    /// Receives once, as recv(2): the number of bytes, 0 at the end of a stream. With MSG_TRUNC
-    /// (never on TCP, where it discards, tcp(7)) the whole length of a datagram or record.
-    pub(crate) fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-        flags: MsgFlags,
-    ) -> Poll<Result<usize, Errno>> {
-        self.poll_read(cx, |fd| recv(fd, buffer, flags))
-    }
-
-    /// Calls `read` when there is something to read, until it is not EAGAIN.
-    fn poll_read<T>(
-        &self,
-        cx: &mut Context<'_>,
-        mut read: impl FnMut(RawFd) -> Result<T, Errno>,
-    ) -> Poll<Result<T, Errno>> {
-        loop {
-            if let Err(error) = ready!(self.registered.poll_read_ready(cx)) {
-                return Poll::Ready(Err(errno_of(&error)));
-            }
-            // EAGAIN tells the reactor to wait for the next event.
-            let result = self.registered.try_io(Interest::READABLE, || {
-                read(self.registered.as_raw_fd()).map_err(io::Error::from)
-            });
-            match result.map_err(|error| errno_of(&error)) {
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                result => return Poll::Ready(result),
-            }
+    /// Waits until a connection that is under way stands, or has failed.
+    pub(crate) async fn connected(&self) -> Result<(), Errno> {
+        let ready = self.registered.writable().await;
+        ready.map_err(|error| errno_of(&error))?;
+        match getsockopt(&self.registered, sockopt::SocketError)? {
+            0 => Ok(()),
+            raw => Err(Errno::from_raw(raw)),
         }
     }
 
-    /// Calls `read` when there is a datagram or an error to take, until it is not EAGAIN. An ICMP
-    /// error alone makes no socket readable: epoll(7) tells it as EPOLLERR, and only whoever waits
-    /// for that hears of it before the next send.
+    /// Calls `read` when there is something to receive or an error to take, until the result is not
+    /// EAGAIN. An ICMP error alone does not make a socket readable: epoll(7) reports it as EPOLLERR,
+    /// which must be waited for, too, or it comes out only with the next send.
     pub(crate) async fn receive<T>(
         &self,
         mut read: impl FnMut(RawFd) -> Result<T, Errno>,
@@ -184,15 +131,15 @@ impl Socket {
     }
 
     /// Receives one datagram and its sender, as recvfrom(2).
-    pub(crate) fn poll_recv_from(
+    pub(crate) async fn receive_from(
         &self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<Result<(usize, Option<SocketAddr>), Errno>> {
-        self.poll_read(cx, |fd| {
-            let (length, from) = recvfrom::<SockaddrStorage>(fd, buffer)?;
+        buffer: &RefCell<Box<[u8]>>,
+    ) -> Result<(usize, Option<SocketAddr>), Errno> {
+        let once = |fd| {
+            let (length, from) = recvfrom::<SockaddrStorage>(fd, &mut buffer.borrow_mut())?;
             Ok((length, from.as_ref().and_then(std_address)))
-        })
+        };
+        self.receive(once).await
     }
 }
 

@@ -4,19 +4,20 @@
 //! tell the type from outside; connect(2) answers EPROTOTYPE for a wrong one, and that is tried in
 //! this order.
 
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockType, UnixAddr, bind};
-use std::os::fd::AsRawFd;
 use tokio::time::sleep;
 
+use super::failure::Failure;
 use super::reply::Reply;
 use super::socket::{self, Socket};
-use super::{Prober, Trace, datagram, stream};
-use crate::client::query::failure::Failure;
+use super::trace::Trace;
+use super::{Prober, datagram, stream};
 
 /// The first pause when the listener's backlog is full, and the longest.
 const BACKLOG_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
@@ -35,7 +36,7 @@ pub(super) async fn ask(prober: &Prober, path: &Path, trace: &Trace) -> Result<R
         socket => return stream::read_to_end(prober, &socket?, MsgFlags::MSG_TRUNC, trace).await,
     }
     let socket = connect(prober, &address, SockType::Datagram, trace).await?;
-    datagram::ask_one(prober, socket, trace).await
+    datagram::exchange(prober, &socket).await
 }
 
 /// A path, or `@` and a name in the abstract name space (unix(7)).
@@ -56,11 +57,11 @@ async fn connect(
     if kind == SockType::Datagram {
         // The service can answer only an address: the kernel picks one in the abstract name
         // space (autobind, unix(7)), which leaves nothing behind.
-        bind(fd.fd.as_raw_fd(), &UnixAddr::new_unnamed()).map_err(Failure::Os)?;
+        bind(fd.as_raw_fd(), &UnixAddr::new_unnamed()).map_err(Failure::Os)?;
     }
     let (mut pause, longest) = BACKLOG_PAUSES;
     loop {
-        match socket::start(&fd.fd, address) {
+        match socket::start(&fd, address) {
             Ok(()) => return Socket::watch(fd).map_err(Failure::Os),
             // The backlog is full, and no poll tells when there is room; connect(2).
             Err(Errno::EAGAIN) => sleep(pause).await,

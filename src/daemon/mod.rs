@@ -11,6 +11,7 @@ pub mod invariants;
 mod logging;
 mod manager;
 mod options;
+mod poll;
 mod server;
 mod sockets;
 mod sys;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::EpollFlags;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -32,16 +32,9 @@ use crate::daemon::logging as log;
 use crate::daemon::logging::fault::{Failure, Fault};
 use crate::daemon::manager::{Counts, Manager};
 use crate::daemon::options::{Handoff, Options};
+use crate::daemon::poll::{Poll, Ready, Token, Watched};
 use crate::daemon::sockets::Kind;
 use crate::daemon::sockets::inherit::Sockets;
-
-/// The token of the signal descriptor. Connections that are being ended have their numbers from
-/// 0 up, listeners theirs from `LISTENERS` up, datagram sockets theirs from `DATAGRAMS` up.
-const SIGNALS: u64 = u64::MAX;
-const LISTENERS: u64 = 1 << 63;
-const DATAGRAMS: u64 = 1 << 62;
-/// The token of the pipe that a shared run's output comes through.
-const OUTPUT: u64 = 1 << 61;
 
 /// Descriptors that are neither sockets of ours nor connections: 0 to 2, epoll, signals, the
 /// journal, the service manager, both ends of a pipe, one that is about to be turned away.
@@ -64,8 +57,8 @@ enum Waiter {
 }
 
 struct Server {
-    epoll: Epoll,
-    signals: SignalFd,
+    poll: Poll,
+    signals: Watched<SignalFd>,
     signal_fault: Fault,
     listeners: Vec<Listener>,
     datagrams: Vec<Datagrams>,
@@ -109,7 +102,6 @@ struct Faults {
     ending: Fault,
     timeout: Fault,
     cut: Fault,
-    wait: u32,
 }
 
 impl Faults {
@@ -145,19 +137,19 @@ fn failed(what: &str) -> impl Fn(Errno) -> String {
 impl Server {
     fn new(options: &Options, sockets: Sockets, command: Command) -> Result<Self, String> {
         let now = Instant::now();
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed("epoll_create1"))?;
-        let signals = watch_signals(&epoll)?;
+        let poll = Poll::new().map_err(failed("epoll_create1"))?;
+        let signals = watch_signals(&poll)?;
         let (soft_limit, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed("getrlimit"))?;
         let own = OWN_DESCRIPTORS + sockets.sockets.len() as u64;
         let mut server = Server {
-            epoll,
+            poll,
             signals,
             signal_fault: Fault::default(),
             listeners: Vec::new(),
             datagrams: Vec::new(),
             ports: Vec::new(),
             handoff: options.handoff,
-            capture: Capture::new(options.max_age, OUTPUT),
+            capture: Capture::new(options.max_age),
             command,
             children: Children::new(options.child_timeout),
             max_children: options.max_children.get(),
@@ -182,16 +174,20 @@ impl Server {
         for socket in sockets.sockets {
             match socket.kind {
                 Kind::Listener => {
-                    let token = LISTENERS + server.listeners.len() as u64;
-                    server.listeners.push(Listener::new(socket, token));
+                    let index = server.listeners.len() as u32;
+                    server
+                        .listeners
+                        .push(Listener::new(socket, &server.poll, index));
                 }
                 Kind::Connection => server.handed_over.push_back(socket.fd),
                 Kind::Datagram => {
                     let name = socket.name.clone();
-                    let token = DATAGRAMS + server.datagrams.len() as u64;
+                    let index = server.datagrams.len() as u32;
                     let socket = DatagramSocket::new(socket).map_err(failed(&name))?;
                     server.ports.extend(socket.port());
-                    server.datagrams.push(Datagrams::new(socket, name, token));
+                    server
+                        .datagrams
+                        .push(Datagrams::new(socket, name, &server.poll, index));
                 }
             }
         }
@@ -200,8 +196,8 @@ impl Server {
 
     /// Turns until there is a reason to leave, and gives it.
     fn run(&mut self) -> Result<&'static str, String> {
-        let mut events = [EpollEvent::empty(); 256];
-        let mut ready = Vec::with_capacity(self.listeners.len());
+        let mut ready = Vec::new();
+        let mut listeners = Vec::with_capacity(self.listeners.len());
         loop {
             let now = Instant::now();
             self.expire(now);
@@ -217,76 +213,51 @@ impl Server {
             }
             let room = self.has_room();
             for listener in &mut self.listeners {
-                listener.arm(&self.epoll, room, now);
+                listener.arm(room, now);
             }
             self.is_runs_turn |= self.may_start();
             let room = self.has_room_for_datagrams();
             for datagrams in &mut self.datagrams {
-                datagrams.arm(&self.epoll, room, now);
+                datagrams.arm(room, now);
             }
-            let count = self.wait(&mut events, now)?;
-            self.handle(&events[..count], &mut ready);
+            let deadline = if self.run_is_due(now) {
+                Some(now)
+            } else {
+                self.next_deadline()
+            };
+            self.poll
+                .wait(&mut ready, deadline, now)
+                .map_err(failed("epoll_wait"))?;
+            self.handle(&ready, &mut listeners);
             self.capture.looked();
         }
     }
 
-    fn wait(&mut self, events: &mut [EpollEvent], now: Instant) -> Result<usize, String> {
-        let timeout = match self.next_deadline() {
-            _ if self.run_is_due(now) => EpollTimeout::ZERO,
-            None => EpollTimeout::NONE,
-            // Rounded up: a turn before the deadline would find nothing to do.
-            Some(at) => {
-                let millis = at
-                    .saturating_duration_since(now)
-                    .as_nanos()
-                    .div_ceil(1_000_000);
-                EpollTimeout::try_from(millis.min(i32::MAX as u128) as i32)
-                    .unwrap_or(EpollTimeout::MAX)
-            }
-        };
-        match self.epoll.wait(events, timeout) {
-            Ok(count) => {
-                self.faults.wait = 0;
-                Ok(count)
-            }
-            // A stop and a continue (signal(7)). A kernel that does nothing else must not have us
-            // burn a core: this is the one wait that epoll cannot do.
-            Err(Errno::EINTR) => {
-                self.faults.wait += 1;
-                if self.faults.wait > 16 {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Ok(0)
-            }
-            Err(errno) => Err(failed("epoll_wait")(errno)),
-        }
-    }
-
     /// Signals first: what has ended makes room for what comes.
-    fn handle(&mut self, events: &[EpollEvent], ready: &mut Vec<usize>) {
-        if events.iter().any(|event| event.data() == SIGNALS) {
+    fn handle(&mut self, ready: &[Ready], listeners: &mut Vec<usize>) {
+        if ready.iter().any(|ready| ready.token == Token::Signals) {
             self.read_signals(Instant::now());
         }
         let now = Instant::now();
-        ready.clear();
-        for event in events {
-            match event.data() {
-                SIGNALS => {}
-                OUTPUT => self.output_ready(now),
-                token if token >= LISTENERS => ready.push((token - LISTENERS) as usize),
-                token if token >= DATAGRAMS => {
-                    let index = (token - DATAGRAMS) as usize;
+        listeners.clear();
+        for &Ready { token, events } in ready {
+            match token {
+                Token::Signals => {}
+                Token::Output => self.output_ready(now),
+                Token::Listener(index) => listeners.push(index as usize),
+                Token::Datagrams(index) => {
+                    let index = index as usize;
                     self.datagrams_ready(index, now);
                     let over = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP;
-                    if event.events().intersects(over) {
+                    if events.intersects(over) {
                         self.datagrams[index].lose();
                     }
                 }
-                id => self.linger.ready(&self.epoll, id, now),
+                Token::Lingering(id) => self.linger.ready(self.poll.epoll(), id, now),
             }
         }
         if !self.stopping {
-            self.accept(ready, now);
+            self.accept(listeners, now);
         }
     }
 
@@ -352,7 +323,7 @@ impl Server {
                 Purpose::Told => {}
             }
         }
-        self.linger.expire(&self.epoll, now);
+        self.linger.expire(self.poll.epoll(), now);
         self.datagrams
             .iter_mut()
             .for_each(|datagrams| datagrams.tick(now));
@@ -464,14 +435,15 @@ impl Server {
 }
 
 /// Blocks the signals that the loop reads from a descriptor instead (signalfd(2)).
-fn watch_signals(epoll: &Epoll) -> Result<SignalFd, String> {
+fn watch_signals(poll: &Poll) -> Result<Watched<SignalFd>, String> {
     let mask: SigSet = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT]
         .into_iter()
         .collect();
     mask.thread_block().map_err(failed("sigprocmask"))?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(failed("signalfd"))?;
-    let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, SIGNALS);
-    epoll.add(&signals, event).map_err(failed("epoll_ctl"))?;
+    let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+    let mut signals = poll.watch(signals, Token::Signals, interest);
+    signals.arm(true).map_err(failed("epoll_ctl"))?;
     Ok(signals)
 }

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::EpollFlags;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, pipe2, read};
 
 use crate::daemon::answer::children::Command;
+use crate::daemon::poll::{Poll, Token, Watched};
 use crate::daemon::sockets::set_nonblocking;
 
 /// The longest answer, in bytes; the command is stopped when it says more.
@@ -36,14 +37,13 @@ pub(crate) struct Capture<W> {
     max_age: Duration,
     /// The last answer, and when its run was started, on [`uptime`]'s clock.
     kept: Option<(Duration, Rc<[u8]>)>,
-    token: u64,
     /// Reused from run to run.
     buffer: Vec<u8>,
 }
 
 struct Run<W> {
     pid: Pid,
-    pipe: OwnedFd,
+    pipe: Watched<OwnedFd>,
     output: Vec<u8>,
     clients: Vec<W>,
     started: Option<Duration>,
@@ -77,8 +77,7 @@ pub(crate) struct Answered<W> {
 }
 
 impl<W> Capture<W> {
-    /// `token` is what epoll tells of the pipe with.
-    pub(crate) fn new(max_age: Duration, token: u64) -> Self {
+    pub(crate) fn new(max_age: Duration) -> Self {
         Capture {
             waiting: Vec::new(),
             run: None,
@@ -87,7 +86,6 @@ impl<W> Capture<W> {
             has_looked: true,
             max_age,
             kept: None,
-            token,
             buffer: Vec::new(),
         }
     }
@@ -147,23 +145,19 @@ impl<W> Capture<W> {
     /// # Errors
     /// Those of pipe2(2), fcntl(2), epoll_ctl(2) and posix_spawn(3), with the call's name for the
     /// first three; nobody has been answered then, and [`Self::give_up`] has them.
-    pub(crate) fn start(&mut self, epoll: &Epoll, command: &mut Command) -> Result<Pid, Errno> {
+    pub(crate) fn start(&mut self, poll: &Poll, command: &mut Command) -> Result<Pid, Errno> {
         let (pipe, output) = pipe2(OFlag::O_CLOEXEC)?;
         // Only our end: each end of a pipe is an open file description of its own.
         set_nonblocking(pipe.as_fd(), true)?;
-        epoll.add(
-            &pipe,
-            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, self.token),
-        )?;
+        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        let mut pipe = poll.watch(pipe, Token::Output, interest);
+        pipe.arm(true)?;
         let started = if self.max_age.is_zero() {
             None
         } else {
             uptime()
         };
-        let pid = command.spawn(output.as_fd()).inspect_err(|_| {
-            // Dropping both ends does it too; this is for the rule that nothing registered is closed.
-            let _ = epoll.delete(&pipe);
-        })?;
+        let pid = command.spawn(output.as_fd())?;
         self.last_batch = self.waiting.len();
         self.run = Some(Run {
             pid,
@@ -187,7 +181,7 @@ impl<W> Capture<W> {
         };
         let mut chunk = [0; 4096];
         loop {
-            match read(&run.pipe, &mut chunk) {
+            match read(&*run.pipe, &mut chunk) {
                 Ok(0) if run.output.is_empty() => return Progress::Silent,
                 Ok(0) => return Progress::Ended,
                 Ok(bytes) => run.output.extend_from_slice(&chunk[..bytes]),
@@ -211,11 +205,10 @@ impl<W> Capture<W> {
     /// Ends the run with what the command has said, or, where it has said nothing, with `error`.
     pub(crate) fn finish(
         &mut self,
-        epoll: &Epoll,
         now: Instant,
         error: impl FnOnce() -> Rc<[u8]>,
     ) -> Option<Answered<W>> {
-        let mut run = self.close(epoll, now)?;
+        let mut run = self.close(now)?;
         let answer = if run.output.is_empty() {
             error()
         } else {
@@ -232,24 +225,17 @@ impl<W> Capture<W> {
     }
 
     /// Ends the run with `error`, whatever the command has said: it was not everything.
-    pub(crate) fn fail(
-        &mut self,
-        epoll: &Epoll,
-        now: Instant,
-        error: Rc<[u8]>,
-    ) -> Option<Answered<W>> {
-        let run = self.close(epoll, now)?;
+    pub(crate) fn fail(&mut self, now: Instant, error: Rc<[u8]>) -> Option<Answered<W>> {
+        let run = self.close(now)?;
         Some(Answered {
             clients: run.clients,
             answer: error,
         })
     }
 
-    fn close(&mut self, epoll: &Epoll, now: Instant) -> Option<Run<W>> {
+    fn close(&mut self, now: Instant) -> Option<Run<W>> {
         let run = self.run.take()?;
-        // A grandchild may hold the other end for ever; this end is ours to close. It cannot fail
-        // for a descriptor that is registered.
-        let _ = epoll.delete(&run.pipe);
+        // A grandchild may hold the other end for ever; this end is ours to close.
         self.gather_until = Some(now + GATHER);
         self.has_looked = false;
         Some(run)
@@ -259,35 +245,29 @@ impl<W> Capture<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};
     use nix::sys::wait::waitpid;
 
-    const TOKEN: u64 = 9;
-
-    fn world(script: &str) -> (Epoll, Capture<u32>, Command) {
+    fn world(script: &str) -> (Poll, Capture<u32>, Command) {
         let words = ["/bin/sh", "-c", script].map(Into::into);
         (
-            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("an epoll"),
-            Capture::new(Duration::ZERO, TOKEN),
+            Poll::new().expect("an epoll"),
+            Capture::new(Duration::ZERO),
             Command::new(&words).expect("a command"),
         )
     }
 
     /// Reads until the command has said what it has to say.
-    fn run_to_end(epoll: &Epoll, capture: &mut Capture<u32>) -> Progress {
-        let mut events = [EpollEvent::empty(); 4];
+    fn run_to_end(poll: &mut Poll, capture: &mut Capture<u32>) -> Progress {
+        let mut ready = Vec::new();
         loop {
             match capture.read() {
                 Progress::Running => {}
                 progress => return progress,
             }
-            let timeout = EpollTimeout::from(20_000u16);
-            assert_eq!(
-                epoll.wait(&mut events, timeout).expect("an event"),
-                1,
-                "nothing came"
-            );
-            assert_eq!(events[0].data(), TOKEN);
+            let now = Instant::now();
+            let deadline = now + Duration::from_secs(20);
+            poll.wait(&mut ready, Some(deadline), now).expect("a wait");
+            assert_eq!(ready.first().expect("nothing came").token, Token::Output);
         }
     }
 
@@ -297,19 +277,19 @@ mod tests {
 
     #[test]
     fn those_who_wait_share_a_run_and_those_who_come_during_it_do_not() {
-        let (epoll, mut capture, mut command) = world("echo up");
+        let (mut poll, mut capture, mut command) = world("echo up");
         let now = Instant::now();
         capture.wait(1, now);
         capture.wait(2, now);
         assert!(capture.is_due(now));
-        let pid = capture.start(&epoll, &mut command).expect("a run");
+        let pid = capture.start(&poll, &mut command).expect("a run");
         capture.wait(3, now);
         assert!(
             !capture.is_due(now + Duration::from_secs(9)),
             "two runs at once"
         );
-        assert_eq!(run_to_end(&epoll, &mut capture), Progress::Ended);
-        let answered = capture.finish(&epoll, now, nothing).expect("an answer");
+        assert_eq!(run_to_end(&mut poll, &mut capture), Progress::Ended);
+        let answered = capture.finish(now, nothing).expect("an answer");
         assert_eq!(
             (answered.clients, &*answered.answer),
             (vec![1, 2], &b"up\n"[..])
@@ -320,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_run_waits_a_moment_for_about_as_many_as_the_last_one_had() {
-        let mut capture: Capture<u32> = Capture::new(Duration::ZERO, TOKEN);
+        let mut capture: Capture<u32> = Capture::new(Duration::ZERO);
         let now = Instant::now();
         capture.last_batch = 10;
         for client in 0..8 {
@@ -341,25 +321,25 @@ mod tests {
 
     #[test]
     fn too_much_is_cut() {
-        let (epoll, mut capture, mut command) = world("exec cat /dev/zero");
+        let (mut poll, mut capture, mut command) = world("exec cat /dev/zero");
         let now = Instant::now();
         capture.wait(1, now);
-        let pid = capture.start(&epoll, &mut command).expect("a run");
-        assert_eq!(run_to_end(&epoll, &mut capture), Progress::Cut(pid));
-        let answered = capture.finish(&epoll, now, nothing).expect("an answer");
+        let pid = capture.start(&poll, &mut command).expect("a run");
+        assert_eq!(run_to_end(&mut poll, &mut capture), Progress::Cut(pid));
+        let answered = capture.finish(now, nothing).expect("an answer");
         assert_eq!(answered.answer.len(), LONGEST_ANSWER);
         waitpid(pid, None).expect("it ends, since nobody reads on");
     }
 
     #[test]
     fn silence_is_an_error_and_is_not_kept() {
-        let (epoll, mut capture, mut command) = world("exit 3");
+        let (mut poll, mut capture, mut command) = world("exit 3");
         capture.max_age = Duration::from_secs(60);
         let now = Instant::now();
         capture.wait(1, now);
-        let pid = capture.start(&epoll, &mut command).expect("a run");
-        assert_eq!(run_to_end(&epoll, &mut capture), Progress::Silent);
-        let answered = capture.finish(&epoll, now, nothing).expect("an answer");
+        let pid = capture.start(&poll, &mut command).expect("a run");
+        assert_eq!(run_to_end(&mut poll, &mut capture), Progress::Silent);
+        let answered = capture.finish(now, nothing).expect("an answer");
         assert_eq!(&*answered.answer, b"error\n");
         assert!(capture.kept_answer().is_none());
         waitpid(pid, None).expect("reaped");
@@ -367,13 +347,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_for_its_age_counted_from_the_start_of_its_run() {
-        let (epoll, mut capture, mut command) = world("echo up");
+        let (mut poll, mut capture, mut command) = world("echo up");
         capture.max_age = Duration::from_secs(3600);
         let now = Instant::now();
         capture.wait(1, now);
-        let pid = capture.start(&epoll, &mut command).expect("a run");
-        run_to_end(&epoll, &mut capture);
-        capture.finish(&epoll, now, nothing).expect("an answer");
+        let pid = capture.start(&poll, &mut command).expect("a run");
+        run_to_end(&mut poll, &mut capture);
+        capture.finish(now, nothing).expect("an answer");
         assert!(capture.kept_answer().is_some());
         capture.max_age = Duration::from_nanos(1);
         assert!(capture.kept_answer().is_none());
@@ -382,12 +362,12 @@ mod tests {
 
     #[test]
     fn without_an_age_nothing_is_kept() {
-        let (epoll, mut capture, mut command) = world("echo up");
+        let (mut poll, mut capture, mut command) = world("echo up");
         let now = Instant::now();
         capture.wait(1, now);
-        let pid = capture.start(&epoll, &mut command).expect("a run");
-        run_to_end(&epoll, &mut capture);
-        capture.finish(&epoll, now, nothing).expect("an answer");
+        let pid = capture.start(&poll, &mut command).expect("a run");
+        run_to_end(&mut poll, &mut capture);
+        capture.finish(now, nothing).expect("an answer");
         assert!(capture.kept_answer().is_none());
         waitpid(pid, None).expect("reaped");
     }

@@ -8,10 +8,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::EpollFlags;
 
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
+use crate::daemon::poll::{Poll, Token, Watched};
 use crate::daemon::sockets::{Socket, set_nonblocking};
 use crate::daemon::sys;
 
@@ -66,19 +67,15 @@ pub(crate) enum Accepted {
 
 /// A listening socket in the loop.
 pub(crate) struct Listener {
-    socket: Socket,
-    token: u64,
-    armed: bool,
+    socket: Watched<Socket>,
     lost: bool,
     fault: Fault,
 }
 
 impl Listener {
-    pub(crate) fn new(socket: Socket, token: u64) -> Self {
+    pub(crate) fn new(socket: Socket, poll: &Poll, index: u32) -> Self {
         Listener {
-            socket,
-            token,
-            armed: false,
+            socket: poll.watch(socket, Token::Listener(index), EpollFlags::EPOLLIN),
             lost: false,
             fault: Fault::default(),
         }
@@ -100,26 +97,11 @@ impl Listener {
     }
 
     /// Polls the listener if there is room for a connection and no pause is on, else leaves it.
-    pub(crate) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) {
+    pub(crate) fn arm(&mut self, room: bool, now: Instant) {
         self.fault.tick(now);
         let wanted = room && !self.lost && !self.fault.is_paused();
-        if wanted == self.armed {
-            return;
-        }
-        let result = if wanted {
-            epoll.add(
-                &self.socket.fd,
-                EpollEvent::new(EpollFlags::EPOLLIN, self.token),
-            )
-        } else {
-            epoll.delete(&self.socket.fd)
-        };
-        match result {
-            Ok(()) => self.armed = wanted,
-            // ENOMEM, ENOSPC (max_user_watches): it may pass.
-            Err(errno) => {
-                log::accept_failed(self.fault.fail(now), &self.socket, errno);
-            }
+        if let Err(errno) = self.socket.arm(wanted) {
+            log::accept_failed(self.fault.fail(now), &*self.socket, errno);
         }
     }
 
@@ -136,18 +118,18 @@ impl Listener {
         loop {
             match sys::accept(self.socket.fd.as_fd()) {
                 Ok(connection) => {
-                    log::accept_recovered(self.fault.ok(), &self.socket);
+                    log::accept_recovered(self.fault.ok(), &*self.socket);
                     return Accepted::Connection(connection);
                 }
                 Err(errno) => match verdict(errno) {
                     Verdict::Empty => return Accepted::Nothing,
                     Verdict::TryNext if self.fault.tolerate() => {}
                     Verdict::TryNext | Verdict::Pause => {
-                        log::accept_failed(self.fault.fail(now), &self.socket, errno);
+                        log::accept_failed(self.fault.fail(now), &*self.socket, errno);
                         return Accepted::Nothing;
                     }
                     Verdict::Lost => {
-                        log::listener_lost(&self.socket, errno);
+                        log::listener_lost(&*self.socket, errno);
                         self.lost = true;
                         return Accepted::Nothing;
                     }
@@ -161,8 +143,8 @@ impl Listener {
 mod tests {
     use super::*;
     use crate::daemon::sockets::classify;
-    use nix::sys::epoll::EpollCreateFlags;
     use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
 
     #[test]
     fn every_errno_of_the_manual_page_is_decided() {
@@ -190,21 +172,26 @@ mod tests {
     fn a_listener_is_polled_only_while_there_is_room() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("an epoll");
-        let mut listener = Listener::new(classify(listener.into(), "it").expect("a listener"), 7);
+        let mut poll = Poll::new().expect("an epoll");
+        let mut listener =
+            Listener::new(classify(listener.into(), "it").expect("served"), &poll, 7);
         let now = Instant::now();
+        let mut ready = Vec::new();
+        let mut is_ready = |seconds| {
+            let deadline = now + Duration::from_secs(seconds);
+            poll.wait(&mut ready, Some(deadline), now).expect("a wait");
+            ready.iter().any(|ready| ready.token == Token::Listener(7))
+        };
         let _client = TcpStream::connect(address).expect("a connection");
-        let mut events = [EpollEvent::empty(); 4];
 
-        listener.arm(&epoll, false, now);
-        assert_eq!(epoll.wait(&mut events, 0u8), Ok(0));
-        listener.arm(&epoll, true, now);
-        assert_eq!(epoll.wait(&mut events, 1000u16), Ok(1));
-        assert_eq!(events[0].data(), 7);
+        listener.arm(false, now);
+        assert!(!is_ready(0));
+        listener.arm(true, now);
+        assert!(is_ready(20));
         assert!(matches!(listener.accept(now), Accepted::Connection(_)));
         assert!(matches!(listener.accept(now), Accepted::Nothing));
-        listener.arm(&epoll, false, now);
+        listener.arm(false, now);
         let _client = TcpStream::connect(address).expect("a connection");
-        assert_eq!(epoll.wait(&mut events, 0u8), Ok(0));
+        assert!(!is_ready(0));
     }
 }

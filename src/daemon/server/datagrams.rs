@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::EpollFlags;
 
 use super::{Server, Waiter};
 use crate::daemon::datagrams::socket::{DatagramSocket, Received, Request, Sent, is_a_servers};
 use crate::daemon::intake::peer::Peer;
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
+use crate::daemon::poll::{Poll, Token, Watched};
 
 /// Datagrams that may wait for a run; the rest stay in the socket's queue.
 const WAITING_DATAGRAMS: usize = 4096;
@@ -26,10 +27,8 @@ const UNSENT: usize = 4096;
 
 /// A datagram socket in the loop.
 pub(super) struct Datagrams {
-    socket: DatagramSocket,
+    socket: Watched<DatagramSocket>,
     name: String,
-    token: u64,
-    armed: bool,
     lost: bool,
     receiving: Fault,
     /// Replies that wait for room, and since when.
@@ -41,12 +40,11 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
-    pub(super) fn new(socket: DatagramSocket, name: String, token: u64) -> Self {
+    pub(super) fn new(socket: DatagramSocket, name: String, poll: &Poll, index: u32) -> Self {
+        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
         Datagrams {
-            socket,
+            socket: poll.watch(socket, Token::Datagrams(index), interest),
             name,
-            token,
-            armed: false,
             lost: false,
             receiving: Fault::default(),
             outbox: VecDeque::new(),
@@ -99,26 +97,11 @@ impl Datagrams {
     }
 
     /// Polls for requests if there is room for them and no pause is on, else leaves them.
-    pub(super) fn arm(&mut self, epoll: &Epoll, room: bool, now: Instant) {
+    pub(super) fn arm(&mut self, room: bool, now: Instant) {
         self.receiving.tick(now);
         let wanted = room && !self.lost && !self.receiving.is_paused() && self.has_room();
-        if wanted == self.armed {
-            return;
-        }
-        let result = if wanted {
-            epoll.add(
-                &self.socket,
-                EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, self.token),
-            )
-        } else {
-            epoll.delete(&self.socket)
-        };
-        match result {
-            Ok(()) => self.armed = wanted,
-            // ENOMEM, ENOSPC (max_user_watches): it may pass.
-            Err(errno) => {
-                log::receive_failed(self.receiving.fail(now), &self.name, errno);
-            }
+        if let Err(errno) = self.socket.arm(wanted) {
+            log::receive_failed(self.receiving.fail(now), &self.name, errno);
         }
     }
 

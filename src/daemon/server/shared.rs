@@ -50,7 +50,7 @@ impl Server {
     /// Starts a run for all who wait; if it cannot be started, they hear why.
     pub(super) fn start_run(&mut self, now: Instant) {
         self.is_runs_turn = self.handoff == Handoff::Capture || self.listeners.is_empty();
-        match self.capture.start(&self.epoll, &mut self.command) {
+        match self.capture.start(&self.poll, &mut self.command) {
             Ok(pid) => {
                 log::spawn_recovered(self.faults.spawn.ok(), &self.command);
                 self.children.insert(pid, Purpose::Shared, now);
@@ -89,7 +89,7 @@ impl Server {
             ending => ending.to_string(),
         };
         let error = self.error(&reason);
-        let answered = self.capture.finish(&self.epoll, now, || error.clone());
+        let answered = self.capture.finish(now, || error.clone());
         if let Some(answered) = &answered {
             self.count(
                 !Rc::ptr_eq(&answered.answer, &error),
@@ -125,7 +125,7 @@ impl Server {
         );
         if self.capture.is_run(pid) {
             let error = self.too_late();
-            let answered = self.capture.fail(&self.epoll, now, error);
+            let answered = self.capture.fail(now, error);
             self.count(
                 false,
                 answered

@@ -45,7 +45,7 @@ impl Server {
             }
             // Where descriptors are short, whoever has been ending longest makes room for one who
             // waits, and for nobody else.
-            if self.is_full() && (known == 0 || !self.linger.evict(&self.epoll)) {
+            if self.is_full() && (known == 0 || !self.linger.evict(self.poll.epoll())) {
                 return;
             }
             known = known.saturating_sub(1);
@@ -164,7 +164,8 @@ impl Server {
     pub(super) fn finish(&mut self, connection: Connection, reply: Option<Rc<[u8]>>, now: Instant) {
         self.held -= 1;
         self.sources.leave(connection.place);
-        self.linger.finish(&self.epoll, connection.fd, reply, now);
+        self.linger
+            .finish(self.poll.epoll(), connection.fd, reply, now);
         self.last_active = now;
     }
 

@@ -1,0 +1,268 @@
+//! The one wait: registered descriptors and a deadline come in, what is ready comes out.
+//!
+//! A descriptor must leave epoll before it is closed: a command between vfork and exec holds a
+//! copy, and as long as there is one, epoll tells of a descriptor that the daemon has closed. So
+//! the two belong to one value, a [`Watched`], whose drop does both in this order.
+
+use std::ops::Deref;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+/// Events taken in one turn of the loop.
+const EVENTS: usize = 256;
+/// Waits that a signal has interrupted in a row; a stop and a continue (signal(7)) make one.
+const INTERRUPTED: u32 = 16;
+
+/// What a registered descriptor is to the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// A connection that is being ended.
+    Lingering(u64),
+    /// The signal descriptor.
+    Signals,
+    /// The pipe that a shared run's output comes through.
+    Output,
+    /// A listener, by its index.
+    Listener(u32),
+    /// A datagram socket, by its index.
+    Datagrams(u32),
+}
+
+/// The kind is in the highest byte, the number below it.
+const KIND: u32 = 56;
+
+impl From<Token> for u64 {
+    fn from(token: Token) -> u64 {
+        let (kind, number) = match token {
+            Token::Lingering(number) => (0, number),
+            Token::Signals => (1, 0),
+            Token::Output => (2, 0),
+            Token::Listener(index) => (3, index.into()),
+            Token::Datagrams(index) => (4, index.into()),
+        };
+        kind << KIND | number
+    }
+}
+
+impl From<u64> for Token {
+    fn from(data: u64) -> Token {
+        let index = data as u32;
+        match data >> KIND {
+            1 => Token::Signals,
+            2 => Token::Output,
+            3 => Token::Listener(index),
+            4 => Token::Datagrams(index),
+            _ => Token::Lingering(data),
+        }
+    }
+}
+
+/// A descriptor that is ready, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ready {
+    pub(crate) token: Token,
+    pub(crate) events: EpollFlags,
+}
+
+/// An epoll instance (epoll(7)).
+pub(crate) struct Poll {
+    epoll: Rc<Epoll>,
+    events: [EpollEvent; EVENTS],
+    interrupted: u32,
+}
+
+impl Poll {
+    /// # Errors
+    /// Those of epoll_create1(2).
+    pub(crate) fn new() -> nix::Result<Self> {
+        Ok(Poll {
+            epoll: Rc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
+            events: [EpollEvent::empty(); EVENTS],
+            interrupted: 0,
+        })
+    }
+
+    /// Joins a descriptor with its registration, which [`Watched::arm`] makes.
+    pub(crate) fn watch<F: AsFd>(&self, fd: F, token: Token, interest: EpollFlags) -> Watched<F> {
+        Watched {
+            epoll: Rc::clone(&self.epoll),
+            token,
+            interest,
+            is_armed: false,
+            fd,
+        }
+    }
+
+    /// Waits until a descriptor is ready or the deadline has come, and puts what is ready into
+    /// `ready`.
+    ///
+    /// # Errors
+    /// Those of epoll_wait(2) but EINTR; none is expected.
+    pub(crate) fn wait(
+        &mut self,
+        ready: &mut Vec<Ready>,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> nix::Result<()> {
+        ready.clear();
+        match self.epoll.wait(&mut self.events, timeout(deadline, now)) {
+            Ok(count) => {
+                self.interrupted = 0;
+                ready.extend(self.events[..count].iter().map(|event| Ready {
+                    token: event.data().into(),
+                    events: event.events(),
+                }));
+                Ok(())
+            }
+            Err(Errno::EINTR) => {
+                // If epoll_wait keeps failing with EINTR, sleep 10 ms instead of spinning: this is
+                // the one wait that epoll cannot do.
+                self.interrupted += 1;
+                if self.interrupted > INTERRUPTED {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(())
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// For connections that are being ended, which register themselves.
+    pub(crate) fn epoll(&self) -> &Epoll {
+        &self.epoll
+    }
+}
+
+/// In milliseconds, rounded up: a turn before the deadline would find nothing to do.
+fn timeout(deadline: Option<Instant>, now: Instant) -> EpollTimeout {
+    let Some(deadline) = deadline else {
+        return EpollTimeout::NONE;
+    };
+    let wait = deadline.saturating_duration_since(now);
+    let millis = wait.as_nanos().div_ceil(1_000_000);
+    EpollTimeout::try_from(millis.min(i32::MAX as u128) as i32).unwrap_or(EpollTimeout::MAX)
+}
+
+/// A descriptor and its registration with epoll. Dropped, it is deregistered, then closed.
+pub(crate) struct Watched<F: AsFd> {
+    epoll: Rc<Epoll>,
+    token: Token,
+    interest: EpollFlags,
+    is_armed: bool,
+    fd: F,
+}
+
+impl<F: AsFd> Watched<F> {
+    /// Registers the descriptor where it is `wanted`, else deregisters it.
+    ///
+    /// # Errors
+    /// ENOMEM and ENOSPC (max_user_watches), which may pass; then nothing has changed.
+    pub(crate) fn arm(&mut self, wanted: bool) -> nix::Result<()> {
+        if wanted == self.is_armed {
+            return Ok(());
+        }
+        if wanted {
+            let event = EpollEvent::new(self.interest, self.token.into());
+            self.epoll.add(&self.fd, event)?;
+        } else {
+            self.epoll.delete(&self.fd)?;
+        }
+        self.is_armed = wanted;
+        Ok(())
+    }
+}
+
+impl<F: AsFd> Deref for Watched<F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.fd
+    }
+}
+
+impl<F: AsFd> Drop for Watched<F> {
+    fn drop(&mut self) {
+        // It cannot fail for a descriptor that is registered.
+        let _ = self.arm(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    fn ready(poll: &mut Poll) -> Vec<Ready> {
+        let mut ready = Vec::new();
+        let now = Instant::now();
+        poll.wait(&mut ready, Some(now), now).expect("a wait");
+        ready
+    }
+
+    #[test]
+    fn tokens_survive_the_kernel() {
+        for token in [
+            Token::Lingering(0),
+            Token::Lingering(1 << 40),
+            Token::Signals,
+            Token::Output,
+            Token::Listener(0),
+            Token::Listener(u32::MAX),
+            Token::Datagrams(7),
+        ] {
+            assert_eq!(Token::from(u64::from(token)), token);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_is_watched_while_it_is_armed() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        theirs.write_all(b"x").expect("written");
+        let mut poll = Poll::new().expect("an epoll");
+        let mut watched = poll.watch(ours, Token::Output, EpollFlags::EPOLLIN);
+        assert!(ready(&mut poll).is_empty());
+        watched.arm(true).expect("armed");
+        watched.arm(true).expect("armed already");
+        assert_eq!(
+            ready(&mut poll),
+            [Ready {
+                token: Token::Output,
+                events: EpollFlags::EPOLLIN
+            }]
+        );
+        watched.arm(false).expect("disarmed");
+        assert!(ready(&mut poll).is_empty());
+    }
+
+    #[test]
+    fn a_copy_of_a_dropped_descriptor_is_not_told_of() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        theirs.write_all(b"x").expect("written");
+        let _copy = ours.try_clone().expect("a copy");
+        let mut poll = Poll::new().expect("an epoll");
+        let mut watched = poll.watch(ours, Token::Output, EpollFlags::EPOLLIN);
+        watched.arm(true).expect("armed");
+        drop(watched);
+        assert!(ready(&mut poll).is_empty());
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_and_not_before() {
+        let now = Instant::now();
+        for (deadline, millis) in [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_millis(20), 20),
+            (Duration::from_secs(366 * 86_400), i32::MAX),
+        ] {
+            let expected = EpollTimeout::try_from(millis).expect("a time-out");
+            assert_eq!(timeout(Some(now + deadline), now), expected);
+        }
+        assert_eq!(timeout(None, now), EpollTimeout::NONE);
+    }
+}

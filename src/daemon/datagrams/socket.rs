@@ -102,7 +102,7 @@ impl DatagramSocket {
         }
         let local = nix::sys::socket::getsockname::<SockaddrStorage>(fd.as_raw_fd())?;
         let port = match Peer::from_address(&local) {
-            Peer::Inet(address) => address.port(),
+            Some(Peer::Inet(address)) => address.port(),
             _ => 0,
         };
         Ok(DatagramSocket::Inet { fd, port })
@@ -200,11 +200,8 @@ impl AsFd for DatagramSocket {
 impl Request {
     pub(crate) fn peer(&self) -> Peer {
         match self {
-            Request::Inet { from, .. } => Peer::from_address(&SockaddrStorage::from(*from)),
-            Request::Unix(_) => Peer::Unix {
-                pid: 0,
-                uid: u32::MAX,
-            },
+            Request::Inet { from, .. } => Peer::inet(*from),
+            Request::Unix(_) => Peer::Unix(None),
         }
     }
 }

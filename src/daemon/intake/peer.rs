@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockaddrLike, SockaddrStorage, getpeername, getsockopt, sockopt,
@@ -14,14 +13,19 @@ use nix::sys::socket::{
 /// The other end of a connection, or the sender of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// TCP or UDP. An IPv4 address mapped into IPv6 (RFC 4291, 2.5.5.2) is told as IPv4.
+    /// TCP or UDP. An IPv4 address mapped into IPv6 (RFC 4291, 2.5.5.2) is taken as IPv4.
     Inet(SocketAddr),
-    /// A UNIX socket; who it is as SO_PEERCRED tells it, where it does (unix(7)).
-    Unix { pid: i32, uid: u32 },
+    /// A UNIX socket, and whose it is where the kernel says so.
+    Unix(Option<Credentials>),
     /// A virtual machine or its host (vsock(7)).
     Vsock { cid: u32, port: u32 },
-    /// It has gone: the connection was reset before anybody asked.
-    Gone,
+}
+
+/// Who connected to a UNIX socket, as SO_PEERCRED tells it (unix(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) pid: i32,
+    pub(crate) uid: u32,
 }
 
 /// What a source is for limits: one IPv4 address, or one IPv6 /64, which is what a single host
@@ -30,51 +34,48 @@ pub(crate) enum Peer {
 pub(crate) struct Source(IpAddr);
 
 impl Peer {
-    /// Asks the kernel who is connected (getpeername(2)).
-    pub(crate) fn of(connection: BorrowedFd<'_>) -> Peer {
-        match getpeername::<SockaddrStorage>(connection.as_raw_fd()) {
-            Ok(address) if address.family() == Some(AddressFamily::Unix) => {
-                match getsockopt(&connection, sockopt::PeerCredentials) {
-                    Ok(cred) => Peer::Unix {
+    /// Asks the kernel who is connected (getpeername(2)); None where the client has gone.
+    pub(crate) fn of(connection: BorrowedFd<'_>) -> Option<Peer> {
+        // ENOTCONN after a reset. The others of getpeername(2) cannot be for a socket of ours.
+        let address = getpeername::<SockaddrStorage>(connection.as_raw_fd()).ok()?;
+        match Peer::from_address(&address) {
+            Some(Peer::Unix(_)) => Some(Peer::Unix(
+                getsockopt(&connection, sockopt::PeerCredentials)
+                    .ok()
+                    // 0: the process is in another PID namespace, and unknown here.
+                    .filter(|cred| cred.pid() != 0)
+                    .map(|cred| Credentials {
                         pid: cred.pid(),
                         uid: cred.uid(),
-                    },
-                    Err(_) => Peer::Unix {
-                        pid: 0,
-                        uid: u32::MAX,
-                    },
-                }
-            }
-            Ok(address) => Peer::from_address(&address),
-            // ENOTCONN after a reset. The others of getpeername(2) cannot be for a socket of ours.
-            Err(Errno::ENOTCONN | _) => Peer::Gone,
+                    }),
+            )),
+            peer => peer,
         }
     }
 
-    /// Reads a socket address, as accept or recvmsg gave it.
-    pub(crate) fn from_address(address: &SockaddrStorage) -> Peer {
+    /// A client of TCP or UDP.
+    pub(crate) fn inet(address: SocketAddr) -> Peer {
+        Peer::Inet(match address.ip().to_canonical() {
+            IpAddr::V4(v4) => SocketAddr::new(v4.into(), address.port()),
+            IpAddr::V6(_) => address,
+        })
+    }
+
+    /// Reads a socket address, as accept or recvmsg gave it; None for a family without clients.
+    pub(crate) fn from_address(address: &SockaddrStorage) -> Option<Peer> {
         if let Some(v4) = address.as_sockaddr_in() {
-            return Peer::Inet(SocketAddr::new(v4.ip().into(), v4.port()));
+            return Some(Peer::inet(SocketAddr::V4((*v4).into())));
         }
         if let Some(v6) = address.as_sockaddr_in6() {
-            return Peer::Inet(match v6.ip().to_canonical() {
-                IpAddr::V4(v4) => SocketAddr::new(v4.into(), v6.port()),
-                IpAddr::V6(_) => SocketAddr::V6((*v6).into()),
-            });
+            return Some(Peer::inet(SocketAddr::V6((*v6).into())));
         }
         if let Some(vsock) = address.as_vsock_addr() {
-            return Peer::Vsock {
+            return Some(Peer::Vsock {
                 cid: vsock.cid(),
                 port: vsock.port(),
-            };
+            });
         }
-        match address.family() {
-            Some(AddressFamily::Unix) => Peer::Unix {
-                pid: 0,
-                uid: u32::MAX,
-            },
-            _ => Peer::Gone,
-        }
+        (address.family() == Some(AddressFamily::Unix)).then_some(Peer::Unix(None))
     }
 
     /// The address, where there is one.
@@ -114,10 +115,21 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Peer::Inet(address) => address.fmt(f),
-            Peer::Unix { pid: 0, .. } => f.write_str("a UNIX socket"),
-            Peer::Unix { pid, uid } => write!(f, "uid {uid} (pid {pid})"),
+            Peer::Unix(None) => f.write_str("a UNIX socket"),
+            Peer::Unix(Some(Credentials { pid, uid })) => write!(f, "uid {uid} (pid {pid})"),
             Peer::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
-            Peer::Gone => f.write_str("a client that has gone"),
+        }
+    }
+}
+
+/// The client of a connection, for a record: the kernel is asked only where the record is written.
+pub(crate) struct ClientOf<'fd>(pub(crate) BorrowedFd<'fd>);
+
+impl fmt::Display for ClientOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Peer::of(self.0) {
+            Some(peer) => peer.fmt(f),
+            None => f.write_str("a client that has gone"),
         }
     }
 }
@@ -130,7 +142,7 @@ mod tests {
 
     fn inet(text: &str) -> Peer {
         let address: SocketAddr = text.parse().expect("a socket address");
-        Peer::from_address(&SockaddrStorage::from(address))
+        Peer::from_address(&SockaddrStorage::from(address)).expect("a peer")
     }
 
     #[test]
@@ -164,12 +176,22 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_without_a_client_has_no_peer() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        assert_eq!(Peer::of(listener.as_fd()), None);
+        let client = ClientOf(listener.as_fd());
+        assert_eq!(client.to_string(), "a client that has gone");
+    }
+
+    #[test]
     fn a_unix_peer_is_told_by_its_credentials() {
         let (a, _b) = UnixStream::pair().expect("a pair");
-        let Peer::Unix { pid, .. } = Peer::of(a.as_fd()) else {
-            panic!("not a UNIX peer");
+        let ours = Credentials {
+            pid: nix::unistd::getpid().as_raw(),
+            uid: nix::unistd::getuid().as_raw(),
         };
-        assert_eq!(pid, nix::unistd::getpid().as_raw());
-        assert_eq!(Peer::of(a.as_fd()).source(), None);
+        let peer = Peer::of(a.as_fd()).expect("connected");
+        assert_eq!(peer, Peer::Unix(Some(ours)));
+        assert_eq!(peer.source(), None);
     }
 }

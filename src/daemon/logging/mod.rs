@@ -120,11 +120,6 @@ fn fstat_path(path: &str) -> Option<nix::libc::dev_t> {
     nix::sys::stat::stat(path).ok().map(|stat| stat.st_rdev)
 }
 
-/// True where a record of this level is written: whoever must work for a record asks first.
-pub(crate) fn enabled(level: Level) -> bool {
-    LOG.get().is_some_and(|log| level <= log.level)
-}
-
 type Field<'a> = (&'static str, &'a dyn fmt::Display);
 
 /// Records that nobody took.

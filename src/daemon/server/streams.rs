@@ -13,8 +13,8 @@ use crate::daemon::answer::children::{Ending, Exited, words};
 use crate::daemon::answer::linger::Linger;
 use crate::daemon::intake::admission::Place;
 use crate::daemon::intake::listener::Accepted;
-use crate::daemon::intake::peer::{Peer, has_gone};
-use crate::daemon::logging::{self as log, Level};
+use crate::daemon::intake::peer::{ClientOf, Peer, has_gone};
+use crate::daemon::logging as log;
 use crate::daemon::options::Handoff;
 
 /// Connections taken in one turn of the loop.
@@ -101,20 +101,18 @@ impl Server {
     pub(super) fn take(&mut self, fd: OwnedFd, now: Instant) {
         let limited = self.allow.is_restricted() || self.sources.limit().is_some();
         // Who asks costs a system call, so it is asked only where it matters.
-        let peer = if limited {
-            Peer::of(fd.as_fd())
-        } else {
-            Peer::Gone
-        };
+        let peer = limited.then(|| Peer::of(fd.as_fd())).flatten();
+        let client = ClientOf(fd.as_fd());
         // A connection that was reset in the backlog has no address to judge, and nobody to serve.
-        if (limited && peer == Peer::Gone) || has_gone(fd.as_fd()) {
-            return log::gone_at_once(&peer);
+        if (limited && peer.is_none()) || has_gone(fd.as_fd()) {
+            return log::gone_at_once(&client);
         }
-        if !self.allow.admits(&peer) {
-            return log::denied(&peer);
+        if let Some(denied) = peer.filter(|peer| !self.allow.admits(peer)) {
+            return log::denied(&denied);
         }
-        let Some(place) = self.sources.enter(&peer) else {
-            log::too_many(&peer, self.sources.limit().unwrap_or_default());
+        let source = peer.and_then(|peer| peer.source());
+        let Some(place) = self.sources.enter(source) else {
+            log::too_many(&client, self.sources.limit().unwrap_or_default());
             return Linger::dismiss(
                 fd,
                 b"error: too many connections at once from your address\n",
@@ -173,21 +171,17 @@ impl Server {
     pub(super) fn conclude_exec(&mut self, connection: Connection, exited: &Exited) {
         let well = exited.ending == Ending::Exited(0);
         let gone = !well && has_gone(connection.fd.as_fd());
-        let peer = if !well || log::enabled(Level::Info) {
-            Peer::of(connection.fd.as_fd())
-        } else {
-            Peer::Gone
-        };
+        let client = ClientOf(connection.fd.as_fd());
         let mut reply = None;
         let now = Instant::now();
         if gone {
             // The command could not write, because its reader had gone.
-            log::client_gone(&peer, exited.pid, exited.ending);
+            log::client_gone(&client, exited.pid, exited.ending);
         } else {
             self.count(well, 1);
             log::ended(
                 self.faults.ended(exited.ending, now),
-                &peer,
+                &client,
                 exited.pid,
                 exited.ending,
                 exited.took,
@@ -201,10 +195,9 @@ impl Server {
 
     /// A connection's own command takes too long, and is being stopped.
     pub(super) fn time_out_exec(&mut self, connection: Connection, pid: Pid, now: Instant) {
-        let peer = Peer::of(connection.fd.as_fd());
         log::timed_out(
             self.faults.timeout.fail(now),
-            &peer,
+            &ClientOf(connection.fd.as_fd()),
             pid,
             self.child_timeout,
         );

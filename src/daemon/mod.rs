@@ -13,7 +13,9 @@ mod manager;
 mod options;
 mod poll;
 mod server;
+mod signals;
 mod sockets;
+mod stop;
 mod sys;
 
 use std::process::ExitCode;

@@ -16,12 +16,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::datagrams::Datagrams;
 use self::streams::Connection;
-use crate::daemon::answer::capture::Capture;
+use crate::daemon::answer::capture::{Answered, Capture};
 use crate::daemon::answer::children::{Children, Command, Ending, Exited};
 use crate::daemon::answer::linger::Linger;
 use crate::daemon::datagrams::rate_limit::RateLimiter;
@@ -33,12 +32,17 @@ use crate::daemon::logging::fault::{Failure, Fault};
 use crate::daemon::manager::{Counts, Manager};
 use crate::daemon::options::{Handoff, Options};
 use crate::daemon::poll::{Poll, Ready, Token, Watched};
+use crate::daemon::signals::{self, Asks};
 use crate::daemon::sockets::Kind;
 use crate::daemon::sockets::inherit::Sockets;
+use crate::daemon::stop::Stop;
 
 /// Descriptors that are neither sockets of ours nor connections: 0 to 2, epoll, signals, the
 /// journal, the service manager, both ends of a pipe, one that is about to be turned away.
 const OWN_DESCRIPTORS: u64 = 10;
+
+/// Why whoever still waits when a stop has taken its time is not answered.
+const LEAVING: &str = "stopped, as ruptimed is leaving";
 
 /// What a command runs for.
 enum Purpose {
@@ -89,7 +93,9 @@ struct Server {
     rate_limiter: RateLimiter,
     idle_timeout: Option<Duration>,
     last_active: Instant,
-    stopping: bool,
+    /// The sockets are inherited: whoever holds them keeps those who come while the daemon stops.
+    inherited: bool,
+    stop: Option<Stop>,
     manager: Manager,
     counts: Counts,
     faults: Faults,
@@ -166,7 +172,8 @@ impl Server {
             rate_limiter: RateLimiter::new(options.rate_limit, now),
             idle_timeout: options.idle_timeout,
             last_active: now,
-            stopping: false,
+            inherited: sockets.inherited,
+            stop: None,
             manager: Manager::new(now),
             counts: Counts::default(),
             faults: Faults::default(),
@@ -211,6 +218,7 @@ impl Server {
             if let Some(why) = self.reason_to_leave(now)? {
                 return Ok(why);
             }
+            self.close_own_datagrams();
             let room = self.has_room();
             for listener in &mut self.listeners {
                 listener.arm(room, now);
@@ -256,7 +264,7 @@ impl Server {
                 Token::Lingering(id) => self.linger.ready(self.poll.epoll(), id, now),
             }
         }
-        if !self.stopping {
+        if self.stop.is_none() {
             self.accept(listeners, now);
         }
     }
@@ -267,8 +275,7 @@ impl Server {
     fn read_signals(&mut self, now: Instant) {
         loop {
             match self.signals.read_signal() {
-                Ok(Some(info)) if info.ssi_signo == Signal::SIGCHLD as u32 => {}
-                Ok(Some(_)) => self.stop(),
+                Ok(Some(info)) => self.signalled(info.ssi_signo, now),
                 Ok(None) => {
                     self.signal_fault.ok();
                     break;
@@ -293,12 +300,69 @@ impl Server {
         }
     }
 
-    /// Takes no more requests; those that were taken are answered.
-    fn stop(&mut self) {
-        if !self.stopping {
-            self.stopping = true;
-            self.manager.stopping();
+    fn signalled(&mut self, number: u32, now: Instant) {
+        match signals::meaning(number) {
+            Some(Asks::Stop) => self.stop(now),
+            Some(Asks::StopAloud(signal)) => {
+                log::stopped_by(signal);
+                self.stop(now);
+            }
+            Some(Asks::Nothing(signal)) => log::signal_ignored(signal),
+            Some(Asks::Reap) | None => {}
         }
+    }
+
+    /// Takes no more requests; those that were taken are answered. The second time they are not
+    /// waited for.
+    fn stop(&mut self, now: Instant) {
+        let stop = match &mut self.stop {
+            Some(stop) => {
+                stop.hasten(now);
+                stop
+            }
+            none => {
+                self.manager.stopping();
+                none.insert(Stop::begin(now, self.child_timeout))
+            }
+        };
+        self.children.end_by(stop.answer_by());
+        if !self.inherited {
+            // Nobody will ever take those who come now.
+            for listener in &mut self.listeners {
+                listener.refuse(now);
+            }
+        }
+    }
+
+    /// Closes the datagram sockets that this process has bound, once nobody waits for an answer
+    /// from them any more: whoever asks is refused at once (ECONNREFUSED), as at the listeners.
+    fn close_own_datagrams(&mut self) {
+        let is_over = self.capture.is_idle() && self.datagrams.iter().all(Datagrams::is_flushed);
+        if self.stop.is_some() && !self.inherited && is_over {
+            self.datagrams.clear();
+        }
+    }
+
+    /// Tells those who still wait for a command that none is started any more.
+    fn turn_away_waiting(&mut self, now: Instant) {
+        let answer = self.error(LEAVING);
+        while let Some(fd) = self.handed_over.pop_front() {
+            self.count(false, 1);
+            self.linger
+                .finish(self.poll.epoll(), fd, Some(answer.clone()), now);
+        }
+        if let Some(connection) = self.stalled.take() {
+            self.count(false, 1);
+            self.finish(connection, Some(answer.clone()), now);
+        }
+        let clients = self.capture.give_up();
+        self.count(false, clients.len());
+        self.deliver_all(Some(Answered { clients, answer }), now);
+    }
+
+    /// True where somebody waits for a command to be started.
+    fn is_waited_for(&self) -> bool {
+        !self.handed_over.is_empty() || self.stalled.is_some() || self.capture.waiting() > 0
     }
 
     /// Does what time demands: stops commands, ends connections, tells of floods.
@@ -312,16 +376,19 @@ impl Server {
             self.output_ready(now);
             self.reap();
         }
-        let mut late = Vec::new();
-        self.children.expire(now, |pid, purpose| {
-            late.push((pid, std::mem::replace(purpose, Purpose::Told)))
+        let mut all_late = Vec::new();
+        self.children.expire(now, |late, purpose| {
+            all_late.push((late, std::mem::replace(purpose, Purpose::Told)))
         });
-        for (pid, purpose) in late {
+        for (late, purpose) in all_late {
             match purpose {
-                Purpose::Exec(connection) => self.time_out_exec(connection, pid, now),
-                Purpose::Shared => self.time_out_run(pid, now),
+                Purpose::Exec(connection) => self.time_out_exec(connection, late, now),
+                Purpose::Shared => self.time_out_run(late, now),
                 Purpose::Told => {}
             }
+        }
+        if self.stop.is_some_and(|stop| stop.answer_by() <= now) {
+            self.turn_away_waiting(now);
         }
         self.linger.expire(self.poll.epoll(), now);
         self.datagrams
@@ -347,7 +414,10 @@ impl Server {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let idle = self.idle_at();
+        let stop = self.stop.map(|stop| match self.is_waited_for() {
+            true => stop.answer_by().min(stop.leave_by()),
+            false => stop.leave_by(),
+        });
         [
             self.children.next_deadline(),
             self.linger.next_deadline(),
@@ -358,7 +428,8 @@ impl Server {
             self.may_start()
                 .then(|| self.capture.next_deadline())
                 .flatten(),
-            idle,
+            self.idle_at(),
+            stop,
         ]
         .into_iter()
         .chain(self.listeners.iter().map(Listener::next_deadline))
@@ -412,10 +483,13 @@ impl Server {
     }
 
     fn reason_to_leave(&mut self, now: Instant) -> Result<Option<&'static str>, String> {
+        if self.stop.is_some_and(|stop| stop.leave_by() <= now) {
+            return Ok(Some("asked to stop, and out of time"));
+        }
         if !self.is_quiet() {
             return Ok(None);
         }
-        if self.stopping {
+        if self.stop.is_some() {
             return Ok(Some("asked to stop"));
         }
         if self.listeners.is_empty() && self.datagrams.is_empty() {
@@ -434,12 +508,9 @@ impl Server {
     }
 }
 
-/// Blocks the signals that the loop reads from a descriptor instead (signalfd(2)).
+/// A descriptor that the loop reads the signals from (signalfd(2)).
 fn watch_signals(poll: &Poll) -> Result<Watched<SignalFd>, String> {
-    let mask: SigSet = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT]
-        .into_iter()
-        .collect();
-    mask.thread_block().map_err(failed("sigprocmask"))?;
+    let mask = signals::block().map_err(failed("sigprocmask"))?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(failed("signalfd"))?;
     let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;

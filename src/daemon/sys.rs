@@ -71,3 +71,13 @@ pub(crate) fn find_zombie() -> Result<Option<Zombie>> {
         status,
     }))
 }
+
+/// True where the launcher has set a signal to be ignored, as nohup(1) does.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action the call only writes the present one to `action`, our own.
+    let result = unsafe { libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: zeros are a valid sigaction, and so is what the call has written.
+    let action = unsafe { action.assume_init() };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
+}

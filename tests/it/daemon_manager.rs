@@ -292,26 +292,6 @@ fn a_stop_waits_for_a_hanging_command_within_its_time() {
     }
 }
 
-/// A second signal changes nothing.
-#[test]
-fn a_second_signal_hurries_nobody() {
-    let dir = TempDir::new();
-    let script = ": >$0/began; until [ -e $0/open ]; do sleep 0.05; done; echo hi";
-    let (listener, address) = Address::any_tcp().listen();
-    let mut process = Ruptimed::new([""; 0])
-        .script(script, &dir.path().display().to_string())
-        .inherit(listener)
-        .start();
-    let client = address.connect();
-    wait_until("it runs", || dir.join("began").exists());
-    process.signal(Signal::SIGTERM);
-    process.signal(Signal::SIGINT);
-    process.signal(Signal::SIGTERM);
-    std::fs::write(dir.join("open"), "").expect("a file");
-    assert_eq!(client.reply(), "hi\n");
-    assert_eq!(process.exit_status(), 0);
-}
-
 /// Names that begin with @ are in the abstract namespace (sd_notify(3), unix(7)).
 #[test]
 fn a_manager_with_an_abstract_name_hears_everything() {

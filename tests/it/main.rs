@@ -24,6 +24,7 @@ mod daemon_launch;
 mod daemon_limits;
 mod daemon_manager;
 mod daemon_shared_sockets;
+mod daemon_stop;
 mod datagram_hostile;
 mod datagram_launch;
 mod manual;

@@ -208,6 +208,14 @@ struct Child<T> {
     timed_out: bool,
 }
 
+/// A command whose time is over, and which is being stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Late {
+    pub(crate) pid: Pid,
+    /// It has not had its whole time: [`Children::end_by`] has cut it short.
+    pub(crate) is_cut_short: bool,
+}
+
 /// A command that has ended.
 #[derive(Debug)]
 pub(crate) struct Exited {
@@ -221,6 +229,8 @@ pub(crate) struct Children<T> {
     running: HashMap<Pid, Child<T>>,
     deadlines: BTreeSet<(Instant, Pid)>,
     timeout: Duration,
+    /// No command has time beyond this.
+    end_by: Option<Instant>,
 }
 
 impl<T> Children<T> {
@@ -229,6 +239,7 @@ impl<T> Children<T> {
             running: HashMap::new(),
             deadlines: BTreeSet::new(),
             timeout,
+            end_by: None,
         }
     }
 
@@ -241,7 +252,8 @@ impl<T> Children<T> {
     }
 
     pub(crate) fn insert(&mut self, pid: Pid, purpose: T, now: Instant) {
-        let deadline = now + self.timeout;
+        let own = now + self.timeout;
+        let deadline = self.end_by.map_or(own, |end| end.min(own));
         self.deadlines.insert((deadline, pid));
         let child = Child {
             purpose,
@@ -252,6 +264,21 @@ impl<T> Children<T> {
         self.running.insert(pid, child);
     }
 
+    /// From now on no command has time beyond `end`, whenever it was started.
+    pub(crate) fn end_by(&mut self, end: Instant) {
+        self.end_by = Some(end);
+        for (pid, child) in &mut self.running {
+            let Some(deadline) = child.deadline.as_mut().filter(|_| !child.timed_out) else {
+                continue;
+            };
+            if *deadline > end {
+                self.deadlines.remove(&(*deadline, *pid));
+                *deadline = end;
+                self.deadlines.insert((end, *pid));
+            }
+        }
+    }
+
     /// When [`Self::expire`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
@@ -259,7 +286,7 @@ impl<T> Children<T> {
 
     /// Stops the process groups whose time is over: SIGTERM first, SIGKILL a second later.
     /// `on_timeout` hears of each once, at its SIGTERM.
-    pub(crate) fn expire(&mut self, now: Instant, mut on_timeout: impl FnMut(Pid, &mut T)) {
+    pub(crate) fn expire(&mut self, now: Instant, mut on_timeout: impl FnMut(Late, &mut T)) {
         while let Some(&(at, pid)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, pid));
             if let Some(child) = self.running.get_mut(&pid) {
@@ -268,7 +295,8 @@ impl<T> Children<T> {
                     self.deadlines.insert((at, pid));
                 }
                 if !std::mem::replace(&mut child.timed_out, true) {
-                    on_timeout(pid, &mut child.purpose);
+                    let is_cut_short = now < child.started + self.timeout;
+                    on_timeout(Late { pid, is_cut_short }, &mut child.purpose);
                 }
             }
         }

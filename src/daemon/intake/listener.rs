@@ -4,11 +4,12 @@
 //! The listeners are polled only while there is room for another connection; the rest wait in
 //! the kernel's backlog, which the service manager keeps open whatever becomes of the daemon.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
@@ -103,6 +104,17 @@ impl Listener {
         if let Err(errno) = self.socket.arm(wanted) {
             log::accept_failed(self.fault.fail(now), &*self.socket, errno);
         }
+    }
+
+    /// Has whoever connects from now on refused (ECONNREFUSED), and those in a TCP listener's
+    /// backlog reset. For a listener that nobody else holds: shutdown(2) ends it for all.
+    ///
+    /// It is not closed, since the close of a UNIX listener drops what is in its backlog, and that
+    /// may sleep over descriptors that a client has passed; those clients go with the process.
+    pub(crate) fn refuse(&mut self, now: Instant) {
+        self.arm(false, now);
+        // ENOTCONN: refused already, by a first signal to stop.
+        let _ = shutdown(self.socket.fd.as_raw_fd(), Shutdown::Read);
     }
 
     /// Sees to it that [`Self::accept`] does not wait. The open file description is shared with

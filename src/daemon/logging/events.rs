@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::fault::Failure;
@@ -111,6 +112,29 @@ pub(crate) fn timed_out(failure: Failure, peer: &dyn fmt::Display, pid: Pid, aft
             "command {pid} for {peer} did not end within {} s and is stopped",
             after.as_secs_f64()
         ),
+    );
+}
+
+/// A command is stopped before its time, because the daemon leaves.
+pub(crate) fn cut_short(peer: &dyn fmt::Display, pid: Pid) {
+    let fields: [Field<'_>; 2] = [("RUPTIME_PEER", peer), ("RUPTIME_COMMAND_PID", &pid)];
+    write(
+        Level::Info,
+        &fields,
+        format_args!("command {pid} for {peer} is stopped, as ruptimed is leaving"),
+    );
+}
+
+/// The daemon stops for a signal that no service manager sends.
+pub(crate) fn stopped_by(signal: Signal) {
+    write(Level::Notice, &[], format_args!("{signal}: stopping"));
+}
+
+pub(crate) fn signal_ignored(signal: Signal) {
+    write(
+        Level::Notice,
+        &[],
+        format_args!("{signal} means nothing to ruptimed, and is ignored"),
     );
 }
 

@@ -163,7 +163,7 @@ impl Datagrams {
 impl Server {
     /// True where one more datagram may wait.
     pub(super) fn has_room_for_datagrams(&self) -> bool {
-        !self.stopping && self.capture.waiting() < WAITING_DATAGRAMS
+        self.stop.is_none() && self.capture.waiting() < WAITING_DATAGRAMS
     }
 
     /// Takes requests out of a socket's queue.

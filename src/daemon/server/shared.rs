@@ -4,11 +4,9 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use nix::unistd::Pid;
-
 use super::{Purpose, Server, Waiter};
 use crate::daemon::answer::capture::{Answered, LONGEST_ANSWER, Progress};
-use crate::daemon::answer::children::{Ending, Exited, words};
+use crate::daemon::answer::children::{Ending, Exited, Late, words};
 use crate::daemon::logging as log;
 use crate::daemon::options::Handoff;
 
@@ -33,7 +31,7 @@ impl Server {
         }
     }
 
-    fn deliver_all(&mut self, answered: Option<Answered<Waiter>>, now: Instant) {
+    pub(super) fn deliver_all(&mut self, answered: Option<Answered<Waiter>>, now: Instant) {
         if let Some(Answered { clients, answer }) = answered {
             for waiter in clients {
                 self.deliver(waiter, answer.clone(), now);
@@ -116,15 +114,9 @@ impl Server {
     }
 
     /// A run's command takes too long, and is being stopped: what it has said is not everything.
-    pub(super) fn time_out_run(&mut self, pid: Pid, now: Instant) {
-        log::timed_out(
-            self.faults.timeout.fail(now),
-            &"all who waited",
-            pid,
-            self.child_timeout,
-        );
-        if self.capture.is_run(pid) {
-            let error = self.too_late();
+    pub(super) fn time_out_run(&mut self, late: Late, now: Instant) {
+        let error = self.too_late(late, &"all who waited", now);
+        if self.capture.is_run(late.pid) {
             let answered = self.capture.fail(now, error);
             self.count(
                 false,

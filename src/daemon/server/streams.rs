@@ -6,10 +6,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::unistd::Pid;
 
-use super::{Purpose, Server, Waiter};
-use crate::daemon::answer::children::{Ending, Exited, words};
+use super::{LEAVING, Purpose, Server, Waiter};
+use crate::daemon::answer::children::{Ending, Exited, Late, words};
 use crate::daemon::answer::linger::Linger;
 use crate::daemon::intake::admission::Place;
 use crate::daemon::intake::listener::Accepted;
@@ -74,7 +73,7 @@ impl Server {
 
     /// The same for one that is to be accepted first.
     fn may_take(&self) -> bool {
-        !self.stopping && self.may_serve()
+        self.stop.is_none() && self.may_serve()
     }
 
     /// True where every descriptor that a connection may have is in use.
@@ -194,19 +193,25 @@ impl Server {
     }
 
     /// A connection's own command takes too long, and is being stopped.
-    pub(super) fn time_out_exec(&mut self, connection: Connection, pid: Pid, now: Instant) {
-        log::timed_out(
-            self.faults.timeout.fail(now),
-            &ClientOf(connection.fd.as_fd()),
-            pid,
-            self.child_timeout,
-        );
+    pub(super) fn time_out_exec(&mut self, connection: Connection, late: Late, now: Instant) {
+        let reply = self.too_late(late, &ClientOf(connection.fd.as_fd()), now);
         self.count(false, 1);
-        let reply = self.too_late();
         self.finish(connection, Some(reply), now);
     }
 
-    pub(super) fn too_late(&self) -> Rc<[u8]> {
+    /// Records that a command is being stopped, and gives what its clients are told.
+    pub(super) fn too_late(
+        &mut self,
+        late: Late,
+        peer: &dyn std::fmt::Display,
+        now: Instant,
+    ) -> Rc<[u8]> {
+        if late.is_cut_short {
+            log::cut_short(peer, late.pid);
+            return self.error(LEAVING);
+        }
+        let fault = self.faults.timeout.fail(now);
+        log::timed_out(fault, peer, late.pid, self.child_timeout);
         self.error(&format!(
             "stopped, as it did not end within {} s",
             self.child_timeout.as_secs_f64()

@@ -75,7 +75,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NET", value_parser = network)]
     pub(crate) allow: Vec<IpNet>,
 
-    /// Datagram replies a second to one source (an IPv4 /24, an IPv6 /56); 0 is no limit
+    /// Datagram replies a second to one source (an IPv4 /24, an IPv6 /56), and N times 512 bytes;
+    /// 0 is no limit
     #[arg(long, value_name = "N", default_value = "10")]
     pub(crate) rate_limit: u32,
 

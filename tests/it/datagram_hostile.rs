@@ -346,3 +346,38 @@ fn the_rate_limit_concerns_one_source_and_is_told_once() {
     let stderr = process.stderr();
     assert!(stderr.lines().count() <= 2 + seconds / 10, "{stderr}");
 }
+
+/// A command that says much is no amplifier: the bytes to one source are bounded as well.
+#[test]
+fn the_rate_limit_counts_bytes() {
+    const BYTES: usize = 3000;
+    let (udp, at) = At::udp("127.0.0.1:0").bind();
+    let script = format!("printf %{BYTES}d 7");
+    let mut process = Ruptimed::new([""; 0])
+        .command(&["/bin/sh", "-c", &script])
+        .inherit(udp)
+        .start();
+    let start = Instant::now();
+    let askers: Vec<Asker> = (0..8).map(|_| Asker::of(&at)).collect();
+    askers.iter().for_each(|asker| asker.send(b"?"));
+    process.wait_for_stderr("beyond --rate-limit, not answered");
+    let seconds = start.elapsed().as_secs() as usize;
+    let answered = askers.iter().filter(|asker| !asker.has_nothing()).count();
+    // In each second that is counted from a reply on.
+    let most = 10 * 512 / BYTES * (seconds + 1);
+    assert!(
+        (1..=most).contains(&answered),
+        "{answered} answers in {seconds} s"
+    );
+}
+
+#[test]
+fn an_answer_beyond_a_seconds_share_is_told() {
+    let (udp, at) = At::udp("127.0.0.1:0").bind();
+    let _process = Ruptimed::new(["--rate-limit", "2"])
+        .command(&["/bin/sh", "-c", "printf %1025d 7"])
+        .inherit(udp)
+        .start();
+    let told = "error: the answer's 1025 bytes are more than the 1024 of --rate-limit\n";
+    assert_eq!(ask(&at), told);
+}

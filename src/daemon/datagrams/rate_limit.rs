@@ -1,32 +1,60 @@
-//! How often a source of datagrams is answered: sources and a time come in, verdicts go out.
+//! How often, and with how much, a source of datagrams is answered: sources, bytes and a time come
+//! in, verdicts go out.
 //!
 //! A datagram's source address can be forged, and an answer is longer than its question, so an
 //! open datagram service is an amplifier for whoever forges a victim's address. Each source is
-//! therefore answered so many times a second at most, in memory that does not grow: a table of
-//! fixed size, where a source's place follows from a keyed hash (SipHash with a key of this
-//! process) that nobody outside can compute. Sources that share a place share its limit, so a
-//! flood from many forged sources can cost an honest one its answer, and never gets a victim
-//! more than its limit.
+//! therefore answered so many times a second at most, and with so many bytes (a COMMAND may say
+//! much more than uptime does), in memory that does not grow: a table of fixed size, where a
+//! source's place follows from a keyed hash (SipHash with a key of this process) that nobody
+//! outside can compute. Sources that share a place share its limit, so a flood from many forged
+//! sources can cost an honest one its answer, and never gets a victim more than its limit.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// Places in the table: 192 KiB, of which the kernel gives only the pages that are used.
+/// Places in the table: 320 KiB, of which the kernel gives only the pages that are used.
 const PLACES: usize = 1 << 14;
 /// The length of a window.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Refusals are told no more often than this.
 const REPORT: Duration = Duration::from_secs(10);
+/// For each answer that a source may get, so many bytes of payload; an uptime line has some 70.
+const BYTES: u64 = 512;
 
-/// The answers in this window and in the one before it. What slides over both is a second long,
+/// What was sent in this window, and in the one before it. What slides over both is a second long,
 /// so that the end of one window and the start of the next do not make two limits in a moment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    now: u32,
+    before: u32,
+}
+
+impl Sum {
+    /// What counts of both windows, times the window's length, `elapsed` milliseconds into this.
+    fn weight(self, elapsed: u32) -> u64 {
+        let window = WINDOW.as_millis() as u64;
+        u64::from(self.before) * (window - u64::from(elapsed)) + u64::from(self.now) * window
+    }
+
+    /// True where less than `limit` counts for the second that ends now.
+    fn is_below(self, limit: u64, elapsed: u32) -> bool {
+        self.weight(elapsed) < limit.saturating_mul(WINDOW.as_millis() as u64)
+    }
+
+    fn add(&mut self, more: u64) {
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        self.now = self.now.saturating_add(more);
+    }
+}
+
+/// The answers to the sources that share a place.
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
     /// Milliseconds from the limiter's start to this window's.
     since: u32,
-    answers: u32,
-    before: u32,
+    answers: Sum,
+    bytes: Sum,
 }
 
 impl Place {
@@ -38,27 +66,24 @@ impl Place {
         if elapsed < window {
             return elapsed;
         }
-        if elapsed < 2 * window && self.answers > 0 {
+        let was_in_use = self.answers.now > 0 || self.bytes.now > 0;
+        if elapsed < 2 * window && was_in_use {
+            let next = |sum: Sum| Sum {
+                now: 0,
+                before: sum.now,
+            };
             *self = Place {
                 since: self.since.wrapping_add(window),
-                answers: 0,
-                before: self.answers,
+                answers: next(self.answers),
+                bytes: next(self.bytes),
             };
             return elapsed - window;
         }
         *self = Place {
             since: millis,
-            answers: 0,
-            before: 0,
+            ..Place::default()
         };
         0
-    }
-
-    /// True where another answer keeps within `limit` for the second that ends now.
-    fn has_room(&self, elapsed: u32, limit: u32) -> bool {
-        let window = WINDOW.as_millis() as u64;
-        let before = u64::from(self.before) * (window - u64::from(elapsed));
-        before + u64::from(self.answers) * window < u64::from(limit) * window
     }
 }
 
@@ -82,7 +107,7 @@ pub(crate) struct Refusals {
 }
 
 impl RateLimiter {
-    /// `limit` answers a second for each source; 0 is no limit.
+    /// `limit` answers and `limit` × 512 bytes a second for each source; 0 is no limit.
     pub(crate) fn new(limit: u32, now: Instant) -> Self {
         let places = if limit == 0 {
             Vec::new()
@@ -100,26 +125,57 @@ impl RateLimiter {
         }
     }
 
+    /// The most bytes that one answer may have; None without a limit.
+    pub(crate) fn longest(&self) -> Option<u64> {
+        (self.limit > 0).then(|| u64::from(self.limit) * BYTES)
+    }
+
     /// Counts a request; true where it is to be answered.
     pub(crate) fn admits(&mut self, source: IpAddr, now: Instant) -> bool {
-        if self.limit == 0 {
+        let Some(longest) = self.longest() else {
+            return true;
+        };
+        let limit = u64::from(self.limit);
+        let (place, elapsed) = self.place(source, now);
+        if place.answers.is_below(limit, elapsed) && place.bytes.is_below(longest, elapsed) {
+            place.answers.add(1);
             return true;
         }
-        let network = network(source);
-        let index = self.hasher.hash_one(network) as usize % PLACES;
+        self.refuse(source, now);
+        false
+    }
+
+    /// Counts an answer's bytes, before it is sent; false where they are too many for this second.
+    pub(crate) fn admits_bytes(&mut self, source: IpAddr, bytes: usize, now: Instant) -> bool {
+        let Some(longest) = self.longest() else {
+            return true;
+        };
+        let bytes = bytes as u64;
+        let (place, elapsed) = self.place(source, now);
+        // As many as the limit are still within it.
+        if bytes <= longest && place.bytes.is_below(longest - bytes + 1, elapsed) {
+            place.bytes.add(bytes);
+            return true;
+        }
+        self.refuse(source, now);
+        false
+    }
+
+    /// The place of a source, and the time since its window began, in milliseconds.
+    fn place(&mut self, source: IpAddr, now: Instant) -> (&mut Place, u32) {
+        let index = self.hasher.hash_one(network(source)) as usize % PLACES;
         let place = &mut self.places[index];
         let millis = now.saturating_duration_since(self.start).as_millis() as u32;
         let elapsed = place.advance(millis);
-        if place.has_room(elapsed, self.limit) {
-            place.answers += 1;
-            return true;
-        }
+        (place, elapsed)
+    }
+
+    fn refuse(&mut self, source: IpAddr, now: Instant) {
         self.refused += 1;
-        if self.last_refused.replace(network).is_none() {
+        if self.last_refused.replace(network(source)).is_none() {
             // Not at once, so that the first sum says more than "one".
             self.next_report = self.next_report.max(now + WINDOW);
         }
-        false
     }
 
     /// When [`Self::report`] has something to tell.
@@ -201,6 +257,36 @@ mod tests {
         );
     }
 
+    /// Ten answers a second, and 5,120 bytes.
+    #[test]
+    fn bytes_are_bounded_too() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut limiter = RateLimiter::new(10, start);
+        let who = ip("192.0.2.1");
+        assert_eq!(limiter.longest(), Some(5120));
+        assert!(!limiter.admits_bytes(who, 5121, at(0)), "never");
+        assert!(limiter.admits_bytes(who, 5000, at(0)));
+        assert!(limiter.admits(who, at(0)), "there is room for 120 bytes");
+        assert!(!limiter.admits_bytes(who, 121, at(0)));
+        assert!(limiter.admits_bytes(who, 120, at(0)));
+        assert!(!limiter.admits(who, at(0)), "no answer is made for nothing");
+        assert!(limiter.admits(ip("192.0.3.1"), at(0)));
+        assert!(!limiter.admits_bytes(who, 2560, at(1400)));
+        assert!(limiter.admits_bytes(who, 2560, at(1500)));
+        let report = limiter.report(None).expect("refusals");
+        assert_eq!(report.count, 4);
+    }
+
+    #[test]
+    fn an_uptime_line_never_meets_the_limit_of_bytes() {
+        let line =
+            " 18:16:29 up 1234 days, 14:05, 1000 users,  load average: 1000.10, 1000.20, 1000.30\n";
+        let now = Instant::now();
+        let mut limiter = RateLimiter::new(1, now);
+        assert!(limiter.admits_bytes(ip("192.0.2.1"), line.len(), now));
+    }
+
     #[test]
     fn a_network_is_one_source() {
         let now = Instant::now();
@@ -236,6 +322,7 @@ mod tests {
         let now = Instant::now();
         let mut limiter = RateLimiter::new(0, now);
         assert!((0..1000).all(|_| limiter.admits(ip("192.0.2.1"), now)));
+        assert!((0..1000).all(|_| limiter.admits_bytes(ip("192.0.2.1"), 65_507, now)));
         assert!(limiter.places.is_empty());
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{Purpose, Server, Waiter};
 use crate::daemon::answer::capture::{Answered, LONGEST_ANSWER, Progress};
 use crate::daemon::answer::children::{Ending, Exited, Late, words};
+use crate::daemon::datagrams::socket::Request;
 use crate::daemon::logging as log;
 use crate::daemon::options::Handoff;
 
@@ -26,9 +27,37 @@ impl Server {
         match waiter {
             Waiter::Stream(connection) => self.finish(connection, Some(answer), now),
             Waiter::Datagram { socket, request } => {
-                self.datagrams[socket].reply(request, answer, now)
+                if let Some(answer) = self.within_rate_limit(&request, answer, now) {
+                    self.datagrams[socket].reply(request, answer, now);
+                }
             }
         }
+    }
+
+    /// Counts an answer's bytes (`--rate-limit`). One that is longer than a second's whole share can
+    /// never be sent, so its client is told; one that is too much now is dropped, and its client
+    /// asks again.
+    fn within_rate_limit(
+        &mut self,
+        request: &Request,
+        answer: Rc<[u8]>,
+        now: Instant,
+    ) -> Option<Rc<[u8]>> {
+        let Some(source) = request.peer().ip() else {
+            return Some(answer);
+        };
+        let (length, longest) = (answer.len(), self.rate_limiter.longest());
+        let answer = match longest.filter(|longest| length as u64 > *longest) {
+            Some(longest) => format!(
+                "error: the answer's {length} bytes are more than the {longest} of --rate-limit\n"
+            )
+            .into_bytes()
+            .into(),
+            None => answer,
+        };
+        self.rate_limiter
+            .admits_bytes(source, answer.len(), now)
+            .then_some(answer)
     }
 
     pub(super) fn deliver_all(&mut self, answered: Option<Answered<Waiter>>, now: Instant) {

@@ -15,6 +15,7 @@ never\t'Not at all'"
 complete -c ruptime -l udp -d 'Use datagrams for every host named without a scheme'
 complete -c ruptime -s 4 -d 'Use IPv4 only'
 complete -c ruptime -s 6 -d 'Use IPv6 only'
+complete -c ruptime -l rebooted -d 'With --wait: count only an answer whose boot is later than this call'
 complete -c ruptime -l discover -d 'Ask the local networks by broadcast and multicast and list whoever answers'
 complete -c ruptime -s l -d 'Sort by load, the highest first'
 complete -c ruptime -s t -d 'Sort by uptime, the longest first'

@@ -1,4 +1,4 @@
-//! What became of one host: comes from `query`, goes to `output`. Plain values, no behaviour.
+//! What became of one host: comes from `query`, goes to `output`. Plain values.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +20,30 @@ pub struct Answer {
     pub at: SystemTime,
 }
 
+impl Answer {
+    /// A host that gave none, known now; `reason` is one line, safe to print.
+    pub fn down(host: &str, reason: &str) -> Answer {
+        Answer {
+            host: host.to_owned(),
+            address: None,
+            outcome: Outcome::Down {
+                reason: reason.to_owned(),
+            },
+            rtt: None,
+            at: SystemTime::now(),
+        }
+    }
+}
+
+/// Every host, asked once.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// In the order given, or found.
+    pub answers: Vec<Answer>,
+    /// One line: nobody could be asked, or not everybody is listed.
+    pub failure: Option<String>,
+}
+
 /// How the exchange ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
@@ -27,23 +51,90 @@ pub enum Outcome {
     Up {
         /// What was read out of it.
         report: Report,
-        /// The reply as it came (its first 1 KiB where more than one host is asked, unless it is printed).
+        /// The reply as it came, as much of it as is kept.
         raw: Vec<u8>,
     },
-    /// A whole reply that is no uptime line, or the server's own `error: …`.
+    /// A reply that is no uptime line, or the server's own `error: …`.
     Error {
         /// Why it is no answer, one line, already safe to print (no control characters).
         reason: String,
-        /// The reply as it came.
+        /// The reply as it came, as much of it as is kept.
         raw: Vec<u8>,
-        /// The reply is complete; not so when it was longer than a reply may be.
-        whole: bool,
+        /// It is whole, and not the server's `error: …`: `text` prints it.
+        is_reply: bool,
     },
     /// No answer.
     Down {
         /// Why, one line, safe to print: `connection refused`, `no answer within 5 s`, …
         reason: String,
     },
+}
+
+/// An outcome in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// An uptime line.
+    Up,
+    /// An answer that is none.
+    Error,
+    /// No answer.
+    Down,
+}
+
+impl Status {
+    /// The word that every output has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Up => "up",
+            Status::Error => "error",
+            Status::Down => "down",
+        }
+    }
+}
+
+impl Outcome {
+    /// In one word.
+    pub fn status(&self) -> Status {
+        match self {
+            Outcome::Up { .. } => Status::Up,
+            Outcome::Error { .. } => Status::Error,
+            Outcome::Down { .. } => Status::Down,
+        }
+    }
+
+    /// What the uptime line says; None where there is none.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Outcome::Up { report, .. } => Some(report),
+            Outcome::Error { .. } | Outcome::Down { .. } => None,
+        }
+    }
+
+    /// Why the host is not up; None where it is.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Outcome::Up { .. } => None,
+            Outcome::Error { reason, .. } | Outcome::Down { reason } => Some(reason),
+        }
+    }
+
+    /// The bytes that came, as many as were kept; None where nothing came.
+    pub fn raw(&self) -> Option<&[u8]> {
+        match self {
+            Outcome::Up { raw, .. } | Outcome::Error { raw, .. } => Some(raw),
+            Outcome::Down { .. } => None,
+        }
+    }
+
+    /// The whole reply of a command, whatever it says; None for a failure.
+    pub fn reply(&self) -> Option<&[u8]> {
+        match self {
+            Outcome::Error {
+                is_reply: false, ..
+            } => None,
+            _ => self.raw(),
+        }
+    }
 }
 
 /// Answers for the tests of whatever takes them.
@@ -73,28 +164,22 @@ pub(crate) mod samples {
         }
     }
 
-    pub(crate) fn error(host: &str, reason: &str) -> Answer {
-        let (reason, raw) = (reason.to_owned(), reason.as_bytes().to_vec());
+    /// A reply that is no uptime line.
+    pub(crate) fn error(host: &str, reply: &str) -> Answer {
+        let outcome = Outcome::Error {
+            reason: reply.to_owned(),
+            raw: reply.as_bytes().to_vec(),
+            is_reply: !reply.is_empty() && !reply.starts_with("error: "),
+        };
         Answer {
             rtt: Some(Duration::from_millis(2)),
-            ..answer(
-                host,
-                Outcome::Error {
-                    reason,
-                    raw,
-                    whole: true,
-                },
-            )
+            ..answer(host, outcome)
         }
     }
 
     pub(crate) fn down(host: &str, reason: &str) -> Answer {
-        answer(
-            host,
-            Outcome::Down {
-                reason: reason.to_owned(),
-            },
-        )
+        let reason = reason.to_owned();
+        answer(host, Outcome::Down { reason })
     }
 
     fn answer(host: &str, outcome: Outcome) -> Answer {

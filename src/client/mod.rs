@@ -21,12 +21,13 @@ pub mod output;
 mod query;
 pub mod report;
 mod session;
-pub mod terminal;
-pub mod watch;
+mod terminal;
+mod watch;
 
 use self::hosts::Hosts;
-use self::options::{Color, Options, Output, Sort};
-use self::output::Format;
+use self::options::{Color, Options};
+use self::output::sort::Key;
+use self::output::{Format, Settings, Terminal};
 use self::query::failure::io_words;
 use self::session::Session;
 
@@ -67,24 +68,23 @@ fn run(options: &Options) -> u8 {
     for line in &hosts.complaints {
         complain(format_args!("{line}"));
     }
+    let settings = settings(options, hosts.targets.len());
     if hosts.targets.is_empty() && !options.discover {
         // Only bad lines, told above: nobody's rows, in a form that a reader can parse.
-        let settings = render_settings(options, false);
-        let nobody = output::Renderer::new(settings, io::stdout(), io::stderr()).finish();
+        let nobody = output::write(&mut io::stdout(), &mut io::stderr(), &settings, &[]);
         return status(nobody.map(|()| false), false);
     }
     let told_bad_lines = !hosts.complaints.is_empty();
-    let session = match Session::new(options, hosts.targets) {
+    let session = match Session::new(options, hosts.targets, settings) {
         Ok(session) => session,
         Err(line) => {
             complain(format_args!("{line}"));
             return FAILED;
         }
     };
-    let settings = render_settings(options, session.is_many());
     let asked = match options.watch {
-        Some(interval) => session.watch(settings, interval, told_bad_lines),
-        None => session.once(settings),
+        Some(interval) => session.watch(interval),
+        None => session.once(io::stderr().is_terminal() && can_draw()),
     };
     status(asked, told_bad_lines)
 }
@@ -116,37 +116,37 @@ fn knows_sequences(term: Option<&OsStr>) -> bool {
     term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-fn render_settings(options: &Options, many: bool) -> output::Settings {
-    let terminal = io::stdout().is_terminal();
-    let screen = terminal && can_draw();
-    let format = match options.output {
-        None if many => Format::Table,
-        None | Some(Output::Text) => Format::Text,
-        Some(Output::Table) => Format::Table,
-        Some(Output::Json) => Format::Json,
-        Some(Output::Jsonl) => Format::JsonLines,
-        Some(Output::Openmetrics) => Format::OpenMetrics,
+fn settings(options: &Options, hosts: usize) -> Settings {
+    let many = options.discover || hosts > 1;
+    let format = options
+        .output
+        .unwrap_or(if many || !options.hosts_files.is_empty() {
+            Format::Table
+        } else {
+            Format::Text
+        });
+    let terminal = match io::stdout().is_terminal() {
+        false => Terminal::None,
+        true if can_draw() => Terminal::Screen,
+        true => Terminal::Dumb,
     };
     let color = match options.color {
         Color::Always => true,
         Color::Never => false,
         // no-color.org: set and not empty.
-        Color::Auto => screen && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        Color::Auto => {
+            terminal == Terminal::Screen
+                && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
     };
-    let sort = match options.sort() {
-        Some(Sort::Load) => Some(output::sort::Key::Load),
-        Some(Sort::Uptime) => Some(output::sort::Key::Uptime),
-        Some(Sort::Users) => Some(output::sort::Key::Users),
-        None => options.discover.then_some(output::sort::Key::Name),
-    };
-    output::Settings {
-        sort,
+    let by_name = options.discover.then_some(Key::Name);
+    Settings {
+        sort: options.sort().or(by_name),
         reverse: options.reverse,
         color,
         terminal,
-        screen,
         utf8: output::is_utf8_locale(|name| env::var(name).ok()),
-        ..output::Settings::new(format, many)
+        ..Settings::new(format, many)
     }
 }
 

@@ -15,6 +15,8 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
 use super::hosts::target::Port;
+use super::output::Format;
+use super::output::sort::Key;
 use super::query::failure::io_words;
 use crate::cli;
 use crate::escape;
@@ -74,6 +76,10 @@ pub struct Options {
           allow_negative_numbers = true)]
     pub wait: Option<Duration>,
 
+    /// With --wait: count only an answer whose boot is later than this call
+    #[arg(long, requires = "wait")]
+    pub rebooted: bool,
+
     /// Read hosts from FILE, one a line, # comments; - is standard input
     ///
     /// Without HOST and -f: $XDG_CONFIG_HOME/ruptime/hosts, then /etc/ruptime/hosts.
@@ -86,7 +92,7 @@ pub struct Options {
 
     /// How to print [default: text for one host, table for more]
     #[arg(short, long, value_name = "FORMAT", value_enum)]
-    pub output: Option<Output>,
+    pub output: Option<Format>,
 
     /// Sort by load, the highest first
     #[arg(short = 'l', group = "sort")]
@@ -118,21 +124,6 @@ pub struct Options {
     pub color: Color,
 }
 
-/// How answers are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// The reply as it came
-    Text,
-    /// A line for each host, as BSD's ruptime has it
-    Table,
-    /// One array
-    Json,
-    /// One object a line, as each host answers
-    Jsonl,
-    /// One scrape's worth of metrics
-    Openmetrics,
-}
-
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -144,24 +135,13 @@ pub enum Color {
     Never,
 }
 
-/// What `-l`, `-t` and `-u` ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
-    /// The load average over one minute, the highest first.
-    Load,
-    /// The uptime, the longest first.
-    Uptime,
-    /// The number of users, the most first.
-    Users,
-}
-
 impl Options {
     /// What to sort by; None is the order given.
-    pub fn sort(&self) -> Option<Sort> {
+    pub fn sort(&self) -> Option<Key> {
         match (self.by_load, self.by_uptime, self.by_users) {
-            (true, _, _) => Some(Sort::Load),
-            (_, true, _) => Some(Sort::Uptime),
-            (_, _, true) => Some(Sort::Users),
+            (true, _, _) => Some(Key::Load),
+            (_, true, _) => Some(Key::Uptime),
+            (_, _, true) => Some(Key::Users),
             _ => None,
         }
     }
@@ -190,10 +170,10 @@ fn checked(options: Options) -> Result<Options, clap::Error> {
     }
     let sorted = options.sort().is_some() || options.reverse;
     match options.output {
-        Some(Output::Jsonl) if sorted => conflict(
+        Some(Format::Jsonl) if sorted => conflict(
             "-l, -t, -u and -r cannot be used with '--output jsonl': it prints each host as it answers",
         ),
-        Some(Output::Openmetrics) if options.watch.is_some() => conflict(
+        Some(Format::Openmetrics) if options.watch.is_some() => conflict(
             "'--watch' cannot be used with '--output openmetrics': that is one scrape's worth",
         ),
         _ => Ok(options),
@@ -316,12 +296,12 @@ mod tests {
             options.hosts_files,
             [PathBuf::from("a"), PathBuf::from("-")]
         );
-        assert_eq!(options.output, Some(Output::Jsonl));
+        assert_eq!(options.output, Some(Format::Jsonl));
         assert_eq!(options.jobs, Some(7));
         assert_eq!(options.hosts, ["x", "y"]);
-        assert_eq!(parse("ruptime -lr x").unwrap().sort(), Some(Sort::Load));
-        assert_eq!(parse("ruptime -t x").unwrap().sort(), Some(Sort::Uptime));
-        assert_eq!(parse("ruptime -u x").unwrap().sort(), Some(Sort::Users));
+        assert_eq!(parse("ruptime -lr x").unwrap().sort(), Some(Key::Load));
+        assert_eq!(parse("ruptime -t x").unwrap().sort(), Some(Key::Uptime));
+        assert_eq!(parse("ruptime -u x").unwrap().sort(), Some(Key::Users));
         assert_eq!(
             parse("ruptime -w x").unwrap().watch,
             Some(Duration::from_secs(2))

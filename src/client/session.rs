@@ -1,46 +1,66 @@
 //! Everything that outlives one round of questions, and the round itself.
 //!
-//! Comes in: the options and the targets. Goes out: each answer to the renderer, and whether all
-//! of them were answers. `--watch` asks several rounds of one session: the runtime, the threads
-//! of the resolver and the buffer are made once.
+//! Comes in: the options and the targets. Goes out: the answers, printed, and whether all of them
+//! were answers. The answers of a round come through one channel, whoever asks: the fleet's workers
+//! or the search of the local networks. `--watch` asks several rounds of one session: the runtime,
+//! the threads of the resolver and the buffer are made once.
 
-use std::cell::RefCell;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::ops::ControlFlow;
+use std::io::{self, BufWriter, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::{Instant, timeout_at};
 
-use super::answer::Answer;
+use super::answer::{Answer, Round};
+use super::complain;
 use super::discover;
 use super::fleet::descriptors::{self, Budget};
-use super::fleet::{self, Sink};
+use super::fleet::{self, Plan};
 use super::hosts::target::Target;
-use super::options::{Options, Output};
-use super::output::{self, Format, Renderer};
-use super::query::failure::{io_words, words};
+use super::options::Options;
+use super::output::{self, Format, Row, Settings, is_success, sort};
+use super::query::failure::words;
+use super::query::reply::REPLY_MAX;
 use super::query::resolve::Family;
 use super::query::{self, Prober};
-use super::terminal::progress::{self, Progress};
-use super::{complain, watch};
+use super::terminal::progress::Progress;
+use super::watch;
 
 /// For standard output, bytes: a table of thousands leaves in a few writes.
 const WRITE_BUFFER: usize = 64 * 1024;
+
+/// The most answers that are taken out of the channel at a time.
+const BATCH: usize = 1024;
+
+/// How much of a reply is kept where more than one host is asked, bytes; but all of it where it is
+/// printed as it came. Text is printed in the order given, so a slow host holds all that the later
+/// ones have said: up to 64 KiB each is the price of not cutting.
+const KEPT_OF_MANY: usize = 1024;
+
+/// An answer, with its slot in the order given.
+type Arrival = (usize, Answer);
 
 /// The hosts of one call, and what is needed to ask them.
 pub(super) struct Session {
     runtime: Runtime,
     prober: Rc<Prober>,
     targets: Rc<[Target]>,
-    jobs: usize,
-    wait: Option<Duration>,
+    plan: Plan,
     discover: bool,
+    settings: Settings,
 }
 
 impl Session {
     /// The error is one line: the machine is short of descriptors or memory.
-    pub(super) fn new(options: &Options, targets: Vec<Target>) -> Result<Session, String> {
+    pub(super) fn new(
+        options: &Options,
+        targets: Vec<Target>,
+        settings: Settings,
+    ) -> Result<Session, String> {
         let budget = match &targets[..] {
             // Nothing to divide.
             [] | [_] => Budget::of_one(),
@@ -49,110 +69,154 @@ impl Session {
                 Budget::new(descriptors::raise_limit(), options.jobs, names)
             }
         };
-        descriptors::suffice().map_err(|errno| format!("cannot start: {}", words(errno)))?;
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| format!("cannot start: {}", io_words(&error)))?;
-        let many = options.discover || targets.len() > 1;
-        let prober = Prober::new(asking(options, many), &budget);
+        let runtime = runtime().map_err(|errno| format!("cannot start: {}", words(errno)))?;
+        let prober = Prober::new(asking(options, &settings), &budget);
         Ok(Session {
             runtime,
             prober: Rc::new(prober),
             targets: targets.into(),
-            jobs: budget.jobs,
-            wait: options.wait,
+            plan: Plan {
+                jobs: budget.jobs,
+                wait: options.wait,
+                rebooted_since: options.rebooted.then(Instant::now),
+            },
             discover: options.discover,
+            settings,
         })
     }
 
-    /// More than one host is asked, or may answer.
-    pub(super) fn is_many(&self) -> bool {
-        self.discover || self.targets.len() > 1
-    }
-
     /// Asks every host once and prints the answers. Ok: whether all are answers.
-    pub(super) fn once(&self, settings: output::Settings) -> io::Result<bool> {
-        let out = BufWriter::with_capacity(WRITE_BUFFER, io::stdout());
-        let round = Round::new(Renderer::new(settings, out, io::stderr()), settings.format);
-        let round = Rc::new(RefCell::new(Some(round)));
-        let hosts = (!self.discover).then_some(self.targets.len());
-        let stderr = io::stderr().is_terminal() && super::can_draw();
-        let wanted = progress::is_wanted(settings.format, stderr);
-        let progress = Rc::new(Progress::new(hosts, wanted));
-        let sink = {
-            let (round, progress) = (Rc::clone(&round), Rc::clone(&progress));
-            Box::new(move |slot, answer| {
-                progress.answered();
-                // Taken only when nobody asks any more.
-                round
-                    .borrow_mut()
-                    .as_mut()
-                    .map_or(ControlFlow::Break(()), |r| r.take(slot, answer))
-            })
+    pub(super) fn once(&self, may_draw: bool) -> io::Result<bool> {
+        let Settings { format, .. } = self.settings;
+        let mut out = BufWriter::with_capacity(WRITE_BUFFER, io::stdout());
+        let mut slots = Slots::new(self.targets.len());
+        let (mut count, mut all_good) = (0, true);
+        let take = async |batch: Vec<Arrival>| {
+            count += batch.len();
+            for (slot, answer) in batch {
+                all_good &= is_success(format, &answer.outcome);
+                match format {
+                    Format::Jsonl => output::line(&mut out, &answer)?,
+                    _ => slots.put(slot, answer),
+                }
+            }
+            // Whoever reads the other end sees the lines now.
+            if format == Format::Jsonl {
+                out.flush()
+            } else {
+                Ok(())
+            }
         };
-        let asked = self.runtime.block_on(progress.during(self.ask(sink)));
-        match round.take() {
-            Some(round) => round.finish(asked),
-            None => Ok(false),
+        // JSON lines would be written across the progress line: the end of a pipe that they go
+        // through is mostly the same terminal.
+        let hosts = (!self.discover).then_some(self.targets.len());
+        let drawn = may_draw && format != Format::Jsonl;
+        let work = async { self.round(Progress::new(hosts, drawn), take).await };
+        let failure = self.runtime.block_on(work)?;
+        let mut answers = slots.into_answers();
+        sort::sort(&mut answers, self.settings.sort, self.settings.reverse);
+        let rows: Vec<_> = answers.iter().map(Row::from).collect();
+        output::write(&mut out, &mut io::stderr(), &self.settings, &rows)?;
+        match &failure {
+            Some(line) => complain(format_args!("{line}")),
+            // The other formats say it with their empty output.
+            None if count == 0 && matches!(format, Format::Text | Format::Table) => {
+                complain(format_args!("nobody answered"));
+            }
+            None => {}
         }
+        Ok(all_good && count > 0 && failure.is_none())
     }
 
     /// Asks every host round after round until the user leaves. Ok: whether all of the last
-    /// whole round are answers, and there was one; never where `spoilt`.
-    pub(super) fn watch(
-        &self,
-        settings: output::Settings,
-        interval: Duration,
-        spoilt: bool,
-    ) -> io::Result<bool> {
-        let at_once = settings.lines_leave_at_once();
-        let round = async || self.answers(at_once).await;
-        self.runtime
-            .block_on(watch::run(settings, interval, spoilt, round))
-    }
-
-    /// The answers of one round, in the order given; `at_once`: each a line on standard output
-    /// already when it came, and the error is that of writing it.
-    async fn answers(&self, at_once: bool) -> io::Result<watch::Asked> {
-        let written = Rc::new(RefCell::new(Ok(())));
-        let collected = Rc::new(RefCell::new(vec![None; self.targets.len()]));
-        let sink = {
-            let (collected, written) = (Rc::clone(&collected), Rc::clone(&written));
-            Box::new(move |slot, answer| {
+    /// whole round are answers, and there was one.
+    pub(super) fn watch(self, interval: Duration) -> io::Result<bool> {
+        let at_once = self.settings.lines_leave_at_once();
+        let round = async || {
+            let mut slots = Slots::new(self.targets.len());
+            let take = async |batch: Vec<Arrival>| {
                 if at_once {
-                    let result = output::line(&mut io::stdout().lock(), &answer);
-                    if result.is_err() {
-                        *written.borrow_mut() = result;
-                        return ControlFlow::Break(());
+                    let mut lines = Vec::new();
+                    for (_, answer) in &batch {
+                        output::line(&mut lines, answer)?;
                     }
+                    watch::print(lines, Vec::new()).await?;
                 }
-                let mut answers = collected.borrow_mut();
-                if answers.len() <= slot {
-                    answers.resize(slot + 1, None);
-                }
-                answers[slot] = Some(answer);
-                ControlFlow::Continue(())
-            })
+                batch
+                    .into_iter()
+                    .for_each(|(slot, answer)| slots.put(slot, answer));
+                Ok(())
+            };
+            let failure = self.round(Progress::new(None, false), take).await?;
+            let answers = slots.into_answers();
+            Ok(Round { answers, failure })
         };
-        let failure = self.ask(sink).await.err();
-        written.replace(Ok(()))?;
-        let answers = collected.take().into_iter().flatten().collect();
-        Ok(watch::Asked { answers, failure })
+        let watching = watch::run(self.settings, interval, self.discover, round);
+        let good = self.runtime.block_on(watching);
+        // A write whose reader sleeps ends with the process: nobody waits for it.
+        self.runtime.shutdown_background();
+        good
     }
 
-    /// Asks every host; the error is one line: nobody could be asked at all.
-    async fn ask(&self, sink: Sink) -> Result<(), String> {
+    /// Asks every host; `take` gets the answers as they come, and its error ends the asking. The
+    /// result is one line where nobody could be asked at all, or not everybody is listed.
+    async fn round(
+        &self,
+        mut progress: Progress,
+        mut take: impl AsyncFnMut(Vec<Arrival>) -> io::Result<()>,
+    ) -> io::Result<Option<String>> {
+        let (sender, mut arrivals) = unbounded_channel();
+        // The tasks end with it.
+        let tasks = LocalSet::new();
+        let collect = async {
+            let search = self.start(sender);
+            loop {
+                let mut batch = Vec::new();
+                let receive = arrivals.recv_many(&mut batch, BATCH);
+                let received = match progress.next() {
+                    None => Ok(receive.await),
+                    Some(at) => timeout_at(at, receive).await,
+                };
+                match received {
+                    Ok(0) => break,
+                    Ok(count) => {
+                        progress.add(count);
+                        take(batch).await?;
+                    }
+                    Err(_) => progress.draw(),
+                }
+            }
+            match search {
+                None => Ok(None),
+                Some(search) => Ok(search.await.map_err(io::Error::other)?.err()),
+            }
+        };
+        tasks.run_until(collect).await
+    }
+
+    /// Starts the tasks that ask. The channel is closed when they are done; a search has a failure
+    /// of its own.
+    fn start(&self, answers: UnboundedSender<Arrival>) -> Option<JoinHandle<Result<(), String>>> {
+        let prober = Rc::clone(&self.prober);
         if self.discover {
-            return discover::discover(&self.prober, sink).await;
+            return Some(spawn_local(discover::discover(prober, answers)));
         }
-        let targets = Rc::clone(&self.targets);
-        fleet::ask(Rc::clone(&self.prober), targets, self.jobs, self.wait, sink).await;
-        Ok(())
+        fleet::start(&prober, &self.targets, self.plan, &answers);
+        None
     }
 }
 
-fn asking(options: &Options, many: bool) -> query::Settings {
+/// The runtime, which needs three descriptors: a limit that is too low for them is raised.
+fn runtime() -> Result<Runtime, Errno> {
+    let build = || Builder::new_current_thread().enable_all().build();
+    let built = build().or_else(|_| {
+        descriptors::raise_limit();
+        build()
+    });
+    built.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
+}
+
+fn asking(options: &Options, settings: &Settings) -> query::Settings {
     query::Settings {
         timeout: options.timeout,
         family: match (options.ipv4, options.ipv6) {
@@ -162,61 +226,35 @@ fn asking(options: &Options, many: bool) -> query::Settings {
         },
         udp: options.udp,
         port: options.port.clone(),
-        keep: if many && options.output != Some(Output::Text) {
-            query::KEEP_OF_MANY
-        } else {
-            query::KEEP_OF_ONE
+        keep: match settings.format {
+            // Not shown: the rows of a fleet must stay small.
+            Format::Table | Format::Openmetrics => 0,
+            Format::Json | Format::Jsonl if settings.many => KEPT_OF_MANY,
+            _ => REPLY_MAX,
         },
     }
 }
 
-/// The answers of one round on their way to the output.
-struct Round<O: Write, E: Write> {
-    renderer: Renderer<O, E>,
-    format: Format,
-    all_good: bool,
-    answers: usize,
-    /// Standard output failed: nothing more is asked.
-    broken: Option<io::Error>,
-}
+/// The answers of one round, in the order given whoever answers first.
+struct Slots(Vec<Option<Answer>>);
 
-impl<O: Write, E: Write> Round<O, E> {
-    fn new(renderer: Renderer<O, E>, format: Format) -> Round<O, E> {
-        Round {
-            renderer,
-            format,
-            all_good: true,
-            answers: 0,
-            broken: None,
-        }
+impl Slots {
+    fn new(hosts: usize) -> Slots {
+        let mut slots = Vec::new();
+        slots.resize_with(hosts, || None);
+        Slots(slots)
     }
 
-    fn take(&mut self, slot: usize, answer: Answer) -> ControlFlow<()> {
-        self.answers += 1;
-        self.all_good &= output::is_success(self.format, &answer);
-        match self.renderer.answer(slot, answer) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                self.broken = Some(error);
-                ControlFlow::Break(())
-            }
+    fn put(&mut self, slot: usize, answer: Answer) {
+        if self.0.len() <= slot {
+            self.0.resize_with(slot + 1, || None);
         }
+        self.0[slot] = Some(answer);
     }
 
-    /// Prints what waits for the last answer. Ok: whether all were answers, and anybody answered.
-    fn finish(self, asked: Result<(), String>) -> io::Result<bool> {
-        if let Some(error) = self.broken {
-            return Err(error);
-        }
-        self.renderer.finish()?;
-        match asked {
-            Err(line) => complain(format_args!("{line}")),
-            // The other formats say it with their empty output.
-            Ok(()) if self.answers == 0 && matches!(self.format, Format::Text | Format::Table) => {
-                complain(format_args!("nobody answered"));
-            }
-            Ok(()) => {}
-        }
-        Ok(self.all_good && self.answers > 0)
+    /// Without those that gave none.
+    #[allow(clippy::filter_map_identity)] // It collects in place, where flatten() would copy.
+    fn into_answers(self) -> Vec<Answer> {
+        self.0.into_iter().filter_map(|answer| answer).collect()
     }
 }

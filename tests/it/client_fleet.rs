@@ -68,8 +68,8 @@ fn a_host_named_twice_is_asked_once() {
     let folder = TempDir::new();
     let file = folder.file("hosts", format!("{host}\n{host}\n"));
     let ran = ruptime(&["-f", file.to_str().unwrap(), &host, &host]);
-    // One host: text.
-    ran.assert_up(LINE);
+    // With -f a table, even for one host.
+    assert_eq!(rows(&ran).len(), 1, "{ran:?}");
     assert_eq!(up.asked(), 1);
 }
 
@@ -114,7 +114,7 @@ fn too_few_descriptors_are_told_and_no_hosts_fault() {
     let host = format!("127.0.0.1:{}", up.port());
     let reason = "too many open files (see ulimit -n, or use fewer --jobs)";
     // None for the runtime, none for a socket, one.
-    for limit in 5..=11 {
+    for limit in 5..=9 {
         for scheme in ["", "udp:"] {
             let script = format!("ulimit -n {limit}; exec \"$@\"");
             let host = format!("{scheme}{host}");
@@ -126,7 +126,7 @@ fn too_few_descriptors_are_told_and_no_hosts_fault() {
             let told = ran.err.lines().count() == 1 && ran.err.trim_end().ends_with(reason);
             let answered = ran.status == 0 || ran.err.ends_with("refused\n");
             assert!(
-                limit > 9 && answered || ran.status == 1 && told,
+                limit > 6 && answered || ran.status == 1 && told,
                 "{limit} {ran:?}"
             );
             assert!(ran.took < Duration::from_secs(25), "{limit} {ran:?}");

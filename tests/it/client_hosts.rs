@@ -51,7 +51,7 @@ fn a_bad_line_is_told_and_the_others_are_asked() {
     let up = Fake::up("127.0.0.1");
     let folder = TempDir::new();
     let file = folder.file("hosts", format!("web1:0\n{}\n\u{1b}[31m\n", up.host()));
-    let ran = ruptime(&["-f", text(&file)]);
+    let ran = ruptime(&["-o", "text", "-f", text(&file)]);
     assert_eq!((ran.status, ran.text().as_str()), (1, LINE), "{ran:?}");
     let told: Vec<_> = ran.err.lines().collect();
     assert_eq!(told.len(), 2, "{ran:?}");
@@ -87,8 +87,8 @@ fn a_file_without_hosts_is_no_error_beside_hosts() {
     let up = Fake::up("127.0.0.1");
     let folder = TempDir::new();
     let comments = folder.file("comments", "# nobody\n\n");
-    ruptime(&["-f", text(&comments), &up.host()]).assert_up(LINE);
-    let mut twice = client(&["-f", text(&comments), "-f", "-", "-f", "-"]);
+    ruptime(&["-o", "text", "-f", text(&comments), &up.host()]).assert_up(LINE);
+    let mut twice = client(&["-o", "text", "-f", text(&comments), "-f", "-", "-f", "-"]);
     crate::common::fake::run(&mut twice, up.host().as_bytes()).assert_up(LINE);
 }
 

@@ -275,9 +275,9 @@ fn without_a_terminal_rounds_are_appended() {
     let lines = running.lines();
     let round = || [(); 3].map(|()| next(&lines));
     for (answer, end) in [
-        (LINE, "0.30 \\"),
-        (REBOOTED, "1.00 /  rebooted"),
-        (REBOOTED, "1.00 /"),
+        (LINE, "0.30"),
+        (REBOOTED, "1.00  rebooted"),
+        (REBOOTED, "1.00"),
     ] {
         machine.answer(answer);
         let lines = round();

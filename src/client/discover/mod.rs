@@ -7,16 +7,18 @@
 
 mod networks;
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant, SystemTime};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockType, setsockopt, sockopt};
-use tokio::time::{sleep_until, timeout_at};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, sleep_until};
 
 use self::networks::Probe;
 use crate::client::answer::Answer;
@@ -29,60 +31,53 @@ use crate::client::query::{Prober, judge, show};
 /// When the question is asked: at once and after these times, if the timeout is not over.
 const REPEATS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
 /// The most addresses that are listed: a forger has as many as he likes.
-const ANSWERS_MAX: usize = 16_384;
+pub(crate) const ANSWERS_MAX: usize = 16_384;
 /// The most bytes of answers that are kept, which only `text` can reach.
 const KEPT_MAX: usize = 64 << 20;
 /// Room for the answers of a whole network at once, bytes; what the system gives of it is enough.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// Asks everybody; `sink` takes the answers with their number. The error is one line.
+/// Asks everybody; the answers go to `answers` with their number. The error is one line: nobody
+/// could be asked, or there are too many answers for a list.
 pub(crate) async fn discover(
-    prober: &Prober,
-    mut sink: impl FnMut(usize, Answer) -> ControlFlow<()>,
+    prober: Rc<Prober>,
+    answers: UnboundedSender<(usize, Answer)>,
 ) -> Result<(), String> {
-    let port = prober
-        .port(None, true)
-        .map_err(|failure| failure.reason())?;
+    let port = prober.port(None, true);
+    let port = port.map_err(|failure| failure.reason())?;
     let probes = networks::probes(port, prober.settings.family)
         .map_err(|errno| format!("cannot list the network interfaces: {}", errno.desc()))?;
     if probes.is_empty() {
         return Err("no network interface to ask on".to_owned());
     }
     let begun = Instant::now();
-    let end = tokio::time::Instant::from_std(begun + prober.timeout());
-    let mut search = Search {
-        prober,
-        begun,
-        port,
-        seen: HashSet::new(),
-        kept: 0,
-    };
+    let end = begun + prober.timeout();
     let sockets = Sockets::open(&probes).map_err(|errno| Failure::Os(errno).reason())?;
     sockets.send_all(&probes)?;
-    let collect = async {
-        while let Some(answer) = search.next(&sockets).await {
-            if sink(search.seen.len() - 1, answer).is_break() {
-                break;
-            }
-        }
+    let search = Search {
+        prober: &prober,
+        answers: &answers,
+        begun,
+        port,
+        seen: RefCell::default(),
+        kept: Cell::new(0),
     };
     let repeat = async {
         for after in REPEATS {
-            sleep_until(tokio::time::Instant::from_std(begun + after)).await;
+            sleep_until(begun + after).await;
             // It went out once: a failure now is a network that went away meanwhile.
             let _ = sockets.send_all(&probes);
         }
-        pending::<()>().await;
+        pending().await
     };
-    let both = async {
-        tokio::select! {
-            () = collect => {}
-            () = repeat => {}
-        }
-    };
-    // The end of the time is the ordinary end.
-    let _ = timeout_at(end, both).await;
-    Ok(())
+    tokio::select! {
+        () = repeat => Ok(()),
+        () = answers.closed() => Ok(()),
+        // The ordinary end.
+        () = sleep_until(end) => Ok(()),
+        () = search.collect(sockets.v4.as_ref()) => search.cut(),
+        () = search.collect(sockets.v6.as_ref()) => search.cut(),
+    }
 }
 
 /// One socket for each family that is asked in.
@@ -144,54 +139,58 @@ fn prepared(family: AddressFamily) -> Result<OwnedFd, Errno> {
 
 struct Search<'a> {
     prober: &'a Prober,
+    answers: &'a UnboundedSender<(usize, Answer)>,
     begun: Instant,
     port: u16,
-    seen: HashSet<SocketAddr>,
-    kept: usize,
+    seen: RefCell<HashSet<SocketAddr>>,
+    kept: Cell<usize>,
 }
 
 impl Search<'_> {
-    /// The next address that answers for the first time. None when there may be no more.
-    async fn next(&mut self, sockets: &Sockets) -> Option<Answer> {
-        loop {
-            if self.seen.len() >= ANSWERS_MAX || self.kept >= KEPT_MAX {
-                return None;
-            }
-            let (from, reply) = self.receive(sockets).await;
-            if from.port() == self.port && self.seen.insert(from) {
-                self.kept += reply.kept.len();
-                return Some(Answer {
-                    host: host_of(from),
-                    address: Some(show(&from)),
-                    outcome: judge(reply),
-                    rtt: Some(self.begun.elapsed()),
-                    at: SystemTime::now(),
-                });
-            }
-        }
-    }
-
-    async fn receive(&self, sockets: &Sockets) -> (SocketAddr, Reply) {
-        tokio::select! {
-            received = self.receive_on(sockets.v4.as_ref()) => received,
-            received = self.receive_on(sockets.v6.as_ref()) => received,
-        }
-    }
-
-    async fn receive_on(&self, socket: Option<&Socket>) -> (SocketAddr, Reply) {
+    /// Takes what comes on one socket, until there are too many answers.
+    async fn collect(&self, socket: Option<&Socket>) {
         let Some(socket) = socket else {
             return pending().await;
         };
-        loop {
+        while !self.is_full() {
             // An error is not the end of the others' answers, and it is taken off the socket by
             // being told, recv(2).
             if let Ok((length, Some(from))) = socket.receive_from(&self.prober.buffer).await {
-                let mut reply = Reply::default();
-                let buffer = self.prober.buffer.borrow();
-                reply.add(&buffer[..length], length, self.prober.settings.keep);
-                return (from, reply);
+                self.note(from, length);
             }
         }
+    }
+
+    /// Only what comes from the port that was asked is an answer, and that once.
+    fn note(&self, from: SocketAddr, length: usize) {
+        let mut seen = self.seen.borrow_mut();
+        if from.port() != self.port || !seen.insert(from) {
+            return;
+        }
+        let mut reply = Reply::default();
+        let buffer = self.prober.buffer.borrow();
+        reply.add(&buffer[..length], length, self.prober.settings.keep);
+        self.kept.set(self.kept.get() + reply.kept.len());
+        let answer = Answer {
+            host: host_of(from),
+            address: Some(show(&from)),
+            outcome: judge(reply).0,
+            rtt: Some(self.begun.elapsed()),
+            at: SystemTime::now(),
+        };
+        // Where nobody wants to know any more, the search ends.
+        let _ = self.answers.send((seen.len() - 1, answer));
+    }
+
+    fn is_full(&self) -> bool {
+        self.seen.borrow().len() >= ANSWERS_MAX || self.kept.get() >= KEPT_MAX
+    }
+
+    fn cut(&self) -> Result<(), String> {
+        let listed = self.seen.borrow().len();
+        Err(format!(
+            "too many answers: only the first {listed} are listed"
+        ))
     }
 }
 

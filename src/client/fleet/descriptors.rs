@@ -4,16 +4,10 @@
 //! limit is raised to the hard one first: it is low for the sake of programs that use select(2),
 //! and this is none. Running out all the same is no failure, only a wait for the next close.
 
-use std::io;
-
-use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::dup;
 
 /// Standard input, output and error, the reactor's own, a terminal, and what was inherited.
 const RESERVE: usize = 12;
-/// What the runtime opens: epoll twice, its waker, three ends of its pipe for signals.
-const RUNTIME: usize = 6;
 /// The most hosts at once unless `--jobs` says more.
 const JOBS_MAX: usize = 4096;
 /// The most look-ups at once.
@@ -46,21 +40,6 @@ pub(crate) fn raise_limit() -> usize {
         Err(_) => soft,
     };
     usize::try_from(limit).unwrap_or(usize::MAX)
-}
-
-/// Whether there are descriptors for the runtime itself, which panics where its signals find none;
-/// a limit that is too low for it is raised.
-pub(crate) fn suffice() -> Result<(), Errno> {
-    // Freed at once; standard input is always there (std opens what is closed).
-    let take = || (0..RUNTIME).map(|_| dup(io::stdin())).collect();
-    let taken: Result<Vec<_>, _> = take();
-    match taken {
-        Ok(_) => Ok(()),
-        Err(_) => {
-            raise_limit();
-            take().map(drop)
-        }
-    }
 }
 
 impl Budget {

@@ -13,16 +13,16 @@ const LONGEST: Duration = Duration::from_secs(16);
 
 /// How long to go on with one host.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RetryPolicy {
-    /// All of it.
-    total: Duration,
+pub(super) struct RetryPolicy {
+    /// All of it; None: a single try.
+    total: Option<Duration>,
     /// The next pause.
     pause: Duration,
 }
 
 impl RetryPolicy {
-    /// To keep trying for `total` since the first try.
-    pub(crate) fn new(total: Duration) -> RetryPolicy {
+    /// Keeps trying for `total` since the first try; without it there is only that one.
+    pub(super) fn new(total: Option<Duration>) -> RetryPolicy {
         RetryPolicy {
             total,
             pause: FIRST,
@@ -32,21 +32,20 @@ impl RetryPolicy {
     /// The time for a try that begins `since` after the first. One that begins late, because
     /// other hosts had their turn, has what was kept for the last try all the same: in no time
     /// nobody answers. Rounded, for it is told to the user.
-    pub(crate) fn for_try(&self, since: Duration, timeout: Duration) -> Duration {
-        let left = self.total.saturating_sub(since).as_secs_f64();
+    pub(super) fn for_try(&self, since: Duration, timeout: Duration) -> Duration {
+        let Some(total) = self.total else {
+            return timeout;
+        };
+        let left = total.saturating_sub(since).as_secs_f64();
         let left = Duration::from_secs_f64((left * 1e3).round() / 1e3);
-        timeout.min(left.max(self.last()))
-    }
-
-    /// Kept for the last try: a second, or a quarter of what is shorter than four.
-    fn last(&self) -> Duration {
-        FIRST.min(self.total / 4)
+        timeout.min(left.max(last(total)))
     }
 
     /// The pause after a try that failed `since` after the first began; None: give up.
-    pub(crate) fn pause(&mut self, since: Duration) -> Option<Duration> {
-        let left = self.total.saturating_sub(since);
-        let last = self.last();
+    pub(super) fn pause(&mut self, since: Duration) -> Option<Duration> {
+        let total = self.total?;
+        let left = total.saturating_sub(since);
+        let last = last(total);
         if left <= last {
             return None;
         }
@@ -56,13 +55,24 @@ impl RetryPolicy {
     }
 }
 
+/// Kept for the last try: a second, or a quarter of what is shorter than four.
+fn last(total: Duration) -> Duration {
+    FIRST.min(total / 4)
+}
+
+/// Whether a machine with this `uptime` has booted within the time `since` a call began. An uptime
+/// line tells whole minutes, so that time is rounded up to one.
+pub(super) fn has_rebooted(uptime: Duration, since: Duration) -> bool {
+    uptime.as_secs() < since.as_secs().div_ceil(60).max(1) * 60
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// When tries begin, if each fails after `each` seconds.
     fn tries(total: f64, each: f64) -> Vec<f64> {
-        let mut policy = RetryPolicy::new(Duration::from_secs_f64(total));
+        let mut policy = RetryPolicy::new(Some(Duration::from_secs_f64(total)));
         let (mut now, mut begun) = (0.0, vec![]);
         loop {
             begun.push(now);
@@ -89,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_try_ends_with_the_patience() {
-        let policy = RetryPolicy::new(Duration::from_secs(10));
+        let policy = RetryPolicy::new(Some(Duration::from_secs(10)));
         let seconds = Duration::from_secs;
         assert_eq!(policy.for_try(seconds(0), seconds(5)), seconds(5));
         assert_eq!(policy.for_try(seconds(9), seconds(5)), seconds(1));
@@ -105,13 +115,42 @@ mod tests {
     #[test]
     fn a_try_that_begins_late_has_time_for_an_answer() {
         let seconds = Duration::from_secs;
-        let policy = RetryPolicy::new(seconds(10));
+        let policy = RetryPolicy::new(Some(seconds(10)));
         assert_eq!(policy.for_try(seconds(11), seconds(5)), seconds(1));
         assert_eq!(
             policy.for_try(seconds(11), seconds(5) / 10),
             seconds(5) / 10
         );
-        let policy = RetryPolicy::new(seconds(1));
+        let policy = RetryPolicy::new(Some(seconds(1)));
         assert_eq!(policy.for_try(seconds(9), seconds(5)), seconds(1) / 4);
+    }
+
+    #[test]
+    fn without_a_total_there_is_one_try_with_the_whole_timeout() {
+        let mut policy = RetryPolicy::new(None);
+        let five = Duration::from_secs(5);
+        assert_eq!(policy.for_try(five * 9, five), five);
+        assert_eq!(policy.pause(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_reboot_is_an_uptime_within_the_calls_own_time_rounded_up() {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        for (uptime, since, rebooted) in [
+            (0, 0, true),
+            (1, 0, false),
+            (1, 60, false),
+            (1, 61, true),
+            (2, 120, false),
+            (99 * 1440, 300, false),
+        ] {
+            let since = Duration::from_secs(since);
+            assert_eq!(has_rebooted(minutes(uptime), since), rebooted, "{uptime}");
+        }
+        // Where the line has seconds.
+        assert!(has_rebooted(
+            Duration::from_secs(34),
+            Duration::from_secs(40)
+        ));
     }
 }

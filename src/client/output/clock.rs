@@ -28,6 +28,17 @@ pub fn rfc3339(unix_seconds: i64) -> Option<String> {
         .then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
 }
 
+/// BSD's spelling of a span: days, a plus, hours and minutes.
+pub fn span(span: Duration) -> String {
+    let minutes = span.as_secs() / 60;
+    let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
+    if days > 0 {
+        format!("{days}+{hours:02}:{minutes:02}")
+    } else {
+        format!("{hours}:{minutes:02}")
+    }
+}
+
 /// The wall clock on this machine.
 #[derive(Debug)]
 pub struct Local(TimeZone);
@@ -53,6 +64,16 @@ impl Local {
             of_day / 60 % 60,
             of_day % 60
         )
+    }
+
+    /// `15:12:00`, with the date before it when that is another day's than `now`.
+    pub fn short(&self, at: SystemTime, now: SystemTime) -> String {
+        let day = |at| self.seconds(at).div_euclid(86_400);
+        if day(at) == day(now) {
+            self.hms(at)
+        } else {
+            self.date_hms(at)
+        }
     }
 
     /// `2026-11-19 15:12:00`, on this machine's wall clock.
@@ -116,5 +137,27 @@ mod tests {
         assert_eq!(berlin.hms(at(1_784_743_200)), "20:00:00"); // summer
         assert_eq!(berlin.date_hms(at(1_795_390_000)), "2026-11-23 00:26:40");
         assert_eq!(Local(TimeZone::utc()).hms(at(86_399)), "23:59:59");
+    }
+
+    #[test]
+    fn the_date_is_there_when_it_is_not_today() {
+        let berlin = Local(TimeZone::from_posix_tz("CET-1").expect("a zone"));
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        // Midnight in Berlin is 23:00 UTC.
+        let midnight = 1_795_388_400;
+        let short = |then, now| berlin.short(at(then), at(now));
+        assert_eq!(short(midnight, midnight + 86_399), "00:00:00");
+        assert_eq!(short(midnight - 1, midnight), "2026-11-22 23:59:59");
+        assert_eq!(short(midnight, midnight - 1), "2026-11-23 00:00:00");
+    }
+
+    #[test]
+    fn a_span_is_spelled_as_in_bsd() {
+        let span = |s| span(Duration::from_secs(s));
+        assert_eq!((span(0), span(3_599)), ("0:00".into(), "0:59".into()));
+        assert_eq!(
+            (span(86_399), span(86_400)),
+            ("23:59".into(), "1+00:00".into())
+        );
     }
 }

@@ -10,14 +10,14 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-use crate::client::answer::{Answer, Outcome};
-use crate::client::output::clock;
+use super::{Row, clock};
+use crate::client::answer::Answer;
 use crate::client::report::Report;
 use crate::escape;
 
 /// The fields and their order are a contract with the user.
 #[derive(Serialize)]
-struct Row<'a> {
+struct Fields<'a> {
     host: &'a str,
     address: Option<&'a str>,
     status: &'static str,
@@ -30,25 +30,23 @@ struct Row<'a> {
     error: Option<&'a str>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> Fields<'a> {
     fn new(answer: &'a Answer) -> Self {
-        let (status, report, raw, error) = match &answer.outcome {
-            Outcome::Up { report, raw } => ("up", Some(report), Some(raw), None),
-            Outcome::Error { reason, raw, .. } => ("error", None, Some(raw), Some(reason)),
-            Outcome::Down { reason } => ("down", None, None, Some(reason)),
-        };
+        let outcome = &answer.outcome;
+        let report = outcome.report();
+        // JSON is Unicode; bytes that are not become U+FFFD.
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Self {
             host: &answer.host,
             address: answer.address.as_deref(),
-            status,
+            status: outcome.status().as_str(),
             rtt_ms: answer.rtt.map(milliseconds),
             uptime_seconds: report.map(|r| r.uptime.as_secs()),
             boot_time: report.and_then(|r| boot_time(answer.at, r)),
             users: report.and_then(|r| r.users),
             load: report.and_then(|r| r.load),
-            // JSON is Unicode; bytes that are not become U+FFFD.
-            raw: raw.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
-            error: error.map(String::as_str),
+            raw: outcome.raw().map(text),
+            error: outcome.reason(),
         }
     }
 }
@@ -65,30 +63,26 @@ fn boot_time(at: SystemTime, report: &Report) -> Option<String> {
     clock::rfc3339(seconds - seconds.rem_euclid(60))
 }
 
-/// One object and a line feed, flushed: whoever reads the other end sees it now.
-pub(super) fn line(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+/// One object and a line feed.
+pub(crate) fn line(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
     object(out, answer)?;
-    out.write_all(b"\n")?;
-    out.flush()
+    out.write_all(b"\n")
 }
 
 /// One array, an object a line.
-pub(super) fn array(out: &mut impl Write, answers: &[Answer]) -> io::Result<()> {
+pub(super) fn array(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
     out.write_all(b"[")?;
-    for (i, answer) in answers.iter().enumerate() {
+    for (i, row) in rows.iter().enumerate() {
         out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
-        object(out, answer)?;
+        object(out, row.answer)?;
     }
-    out.write_all(if answers.is_empty() { b"]\n" } else { b"\n]\n" })
+    out.write_all(if rows.is_empty() { b"]\n" } else { b"\n]\n" })
 }
 
 fn object(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
-    // In one write, so that a line is whole even where nothing buffers.
-    let mut bytes = Vec::with_capacity(256);
-    Row::new(answer).serialize(&mut serde_json::Serializer::with_formatter(
-        &mut bytes, Safe,
-    ))?;
-    out.write_all(&bytes)
+    let mut serializer = serde_json::Serializer::with_formatter(out, Safe);
+    Fields::new(answer).serialize(&mut serializer)?;
+    Ok(())
 }
 
 /// Compact, and safe to look at.
@@ -115,6 +109,7 @@ impl Formatter for Safe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::answer::Outcome;
     use crate::client::answer::samples::{AT, down, error, up};
 
     fn written(answer: &Answer) -> String {
@@ -243,7 +238,8 @@ mod tests {
     fn an_array_of_none_one_and_two() {
         let array_of = |answers: &[Answer]| {
             let mut out = Vec::new();
-            array(&mut out, answers).expect("written");
+            let rows: Vec<_> = answers.iter().map(Row::from).collect();
+            array(&mut out, &rows).expect("written");
             serde_json::from_slice::<Vec<serde_json::Value>>(&out)
                 .expect("an array")
                 .len()

@@ -1,14 +1,17 @@
 //! Answers → what is printed.
 //!
-//! Comes in: one [`Answer`] after the other, in whatever order the hosts answer, each with its
-//! place in the order given. Goes out: bytes for standard output, and for `text` the failures for
-//! standard error. JSON lines leave at once; every other format waits for the last host, since its
-//! columns, its order or its families need all of them.
+//! Comes in: a round's answers, each with what `--watch` has to say about it, in the order in
+//! which they are shown. Goes out: bytes for standard output, and for `text` the failures for
+//! standard error. JSON lines can leave one by one; every other format needs all the rows for its
+//! columns, its order or its families.
 //!
 //! Writing may fail (a closed pipe, a full disk); what that means is the caller's to say, so every
 //! function gives the [`io::Error`] back.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+
+use clap::ValueEnum;
 
 use self::sort::Key;
 use crate::client::answer::{Answer, Outcome};
@@ -17,22 +20,36 @@ pub mod clock;
 mod json;
 mod openmetrics;
 pub mod sort;
-pub mod table;
-pub mod text;
+mod table;
+mod text;
+
+pub(super) use self::json::line;
+pub(super) use self::text::push as push_text;
 
 /// How answers are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// The reply as it came.
+    /// The reply as it came
     Text,
-    /// BSD ruptime's line for each host.
+    /// A line for each host, as BSD's ruptime has it
     Table,
-    /// One array.
+    /// One array
     Json,
-    /// One object a line, as each host answers.
-    JsonLines,
-    /// One scrape's worth for Prometheus.
-    OpenMetrics,
+    /// One object a line, as each host answers
+    Jsonl,
+    /// One scrape's worth of metrics
+    Openmetrics,
+}
+
+/// What standard output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// A pipe, a file, a socket: no terminal.
+    None,
+    /// A terminal that knows no control sequences.
+    Dumb,
+    /// A terminal that can be drawn on.
+    Screen,
 }
 
 /// What the renderer has to know; filled from the command line and the environment.
@@ -48,10 +65,8 @@ pub struct Settings {
     pub reverse: bool,
     /// Colours for the table.
     pub color: bool,
-    /// Standard output is a terminal: a reply is escaped before it goes there.
-    pub terminal: bool,
-    /// It can be drawn on.
-    pub screen: bool,
+    /// Before a terminal a reply is escaped, and a table has marks.
+    pub terminal: Terminal,
     /// Arrows may be printed; else their ASCII likeness.
     pub utf8: bool,
 }
@@ -59,22 +74,38 @@ pub struct Settings {
 impl Settings {
     /// `format` for one host or `many`, and nothing special else.
     pub fn new(format: Format, many: bool) -> Self {
-        let (reverse, color, terminal, screen, utf8) = (false, false, false, false, false);
         Self {
             format,
             many,
             sort: None,
-            reverse,
-            color,
-            terminal,
-            screen,
-            utf8,
+            reverse: false,
+            color: false,
+            terminal: Terminal::None,
+            utf8: false,
         }
     }
 
-    /// JSON lines, and no picture that would have to hold them.
-    pub(crate) fn lines_leave_at_once(&self) -> bool {
-        self.format == Format::JsonLines && !self.screen
+    /// In `--watch`: JSON lines, and no picture that would have to hold them.
+    pub(super) fn lines_leave_at_once(&self) -> bool {
+        self.format == Format::Jsonl && self.terminal != Terminal::Screen
+    }
+}
+
+/// An answer, and what `--watch` has to say about it.
+#[derive(Debug, Clone)]
+pub struct Row<'a> {
+    /// What became of the host.
+    pub answer: &'a Answer,
+    /// `rebooted`, `back up`, for a host that is not up `since 15:12:00`; empty for no change.
+    pub mark: Cow<'a, str>,
+}
+
+impl<'a> From<&'a Answer> for Row<'a> {
+    fn from(answer: &'a Answer) -> Self {
+        Self {
+            answer,
+            mark: Cow::Borrowed(""),
+        }
     }
 }
 
@@ -92,85 +123,31 @@ pub fn is_utf8_locale(variable: impl Fn(&str) -> Option<String>) -> bool {
 
 /// Whether this counts as an answer for the exit status: for `text` a whole reply that is not the
 /// server's `error:`, for the others an uptime line.
-pub fn is_success(format: Format, answer: &Answer) -> bool {
-    match &answer.outcome {
-        Outcome::Up { .. } => true,
-        Outcome::Error { raw, whole, .. } => {
-            format == Format::Text && *whole && text::is_reply(raw)
-        }
-        Outcome::Down { .. } => false,
+pub fn is_success(format: Format, outcome: &Outcome) -> bool {
+    match format {
+        Format::Text => outcome.reply().is_some(),
+        _ => outcome.report().is_some(),
     }
 }
 
-/// A JSON line that leaves at once.
-pub(crate) fn line(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
-    json::line(out, answer)
-}
-
-/// Prints answers; made for one call, or for one round of `--watch`.
-#[derive(Debug)]
-pub struct Renderer<O: Write, E: Write> {
-    settings: Settings,
-    out: O,
-    err: E,
-    answers: Vec<Option<Answer>>,
-}
-
-impl<O: Write, E: Write> Renderer<O, E> {
-    /// Prints to `out`; failures in `text` go to `err`.
-    pub fn new(settings: Settings, out: O, err: E) -> Self {
-        Self {
-            settings,
-            out,
-            err,
-            answers: Vec::new(),
-        }
-    }
-
-    /// Takes the answer of the host at `slot` (from 0) in the order given.
-    ///
-    /// # Errors
-    /// Writing to standard output failed.
-    pub fn answer(&mut self, slot: usize, mut answer: Answer) -> io::Result<()> {
-        match self.settings.format {
-            Format::JsonLines => return json::line(&mut self.out, &answer),
-            // A reply that is not shown is not kept: a fleet's rows must stay small.
-            Format::Table | Format::OpenMetrics => drop_raw(&mut answer),
-            Format::Text | Format::Json => {}
-        }
-        if self.answers.len() <= slot {
-            self.answers.resize_with(slot + 1, || None);
-        }
-        self.answers[slot] = Some(answer);
-        Ok(())
-    }
-
-    /// Prints what was collected, and flushes.
-    ///
-    /// # Errors
-    /// Writing to standard output failed.
-    pub fn finish(mut self) -> io::Result<()> {
-        let mut answers: Vec<Answer> = self.answers.drain(..).flatten().collect();
-        sort::sort(&mut answers, self.settings.sort, self.settings.reverse);
-        let out = &mut self.out;
-        match self.settings.format {
-            Format::Text => text::write(out, &mut self.err, &self.settings, &answers),
-            Format::Table => {
-                let rows = answers.iter().map(table::Row::from).collect::<Vec<_>>();
-                table::write(out, &rows, table::Style::from(&self.settings))
-            }
-            Format::Json => json::array(out, &answers),
-            Format::JsonLines => Ok(()),
-            Format::OpenMetrics => openmetrics::write(out, &answers),
-        }?;
-        self.out.flush()
-    }
-}
-
-fn drop_raw(answer: &mut Answer) {
-    if let Outcome::Up { raw, .. } | Outcome::Error { raw, .. } = &mut answer.outcome {
-        *raw = Vec::new();
-    }
+/// Prints the rows of one round in their order, and flushes.
+///
+/// # Errors
+/// Writing to standard output failed.
+pub fn write(
+    out: &mut impl Write,
+    err: &mut impl Write,
+    settings: &Settings,
+    rows: &[Row<'_>],
+) -> io::Result<()> {
+    match settings.format {
+        Format::Text => text::write(out, err, settings, rows),
+        Format::Table => table::write(out, settings, rows),
+        Format::Json => json::array(out, rows),
+        Format::Jsonl => rows.iter().try_for_each(|row| json::line(out, row.answer)),
+        Format::Openmetrics => openmetrics::write(out, rows),
+    }?;
+    out.flush()
 }
 
 #[cfg(test)]
@@ -197,36 +174,15 @@ mod tests {
 
     #[test]
     fn only_text_takes_any_reply_for_an_answer() {
-        for format in [
-            Format::Text,
-            Format::Table,
-            Format::Json,
-            Format::JsonLines,
-            Format::OpenMetrics,
-        ] {
+        for &format in Format::value_variants() {
             let text = format == Format::Text;
-            assert!(is_success(format, &up("a", 1, None, None)));
-            assert!(!is_success(format, &down("a", "refused")));
-            assert_eq!(is_success(format, &error("a", "load is high today")), text);
-            assert!(!is_success(format, &error("a", "error: no such command")));
-            assert!(!is_success(format, &error("a", "")));
+            let good = |answer: &Answer| is_success(format, &answer.outcome);
+            assert!(good(&up("a", 1, None, None)));
+            assert!(!good(&down("a", "refused")));
+            assert_eq!(good(&error("a", "load is high today")), text);
+            assert!(!good(&error("a", "error: no such command")));
+            assert!(!good(&error("a", "")));
         }
-    }
-
-    #[test]
-    fn rows_come_in_the_order_given_whoever_answers_first() {
-        let mut out = Vec::new();
-        let mut renderer = Renderer::new(Settings::new(Format::Table, true), &mut out, io::sink());
-        renderer.answer(2, up("c", 60, None, None)).expect("a row");
-        renderer.answer(0, up("a", 60, None, None)).expect("a row");
-        renderer.answer(1, down("b", "no")).expect("a row");
-        renderer.finish().expect("a table");
-        let names: Vec<_> = std::str::from_utf8(&out)
-            .expect("text")
-            .lines()
-            .map(|l| &l[..1])
-            .collect();
-        assert_eq!(names, ["a", "b", "c"]);
     }
 
     #[test]
@@ -240,17 +196,10 @@ mod tests {
                 Ok(())
             }
         }
-        for format in [
-            Format::Text,
-            Format::Table,
-            Format::Json,
-            Format::JsonLines,
-            Format::OpenMetrics,
-        ] {
-            let mut renderer = Renderer::new(Settings::new(format, false), Full, io::sink());
-            let wrote = renderer
-                .answer(0, up("a", 60, None, None))
-                .and_then(|()| renderer.finish());
+        for &format in Format::value_variants() {
+            let settings = Settings::new(format, false);
+            let answer = up("a", 60, None, None);
+            let wrote = write(&mut Full, &mut io::sink(), &settings, &[Row::from(&answer)]);
             assert_eq!(
                 wrote.expect_err("a full disk").kind(),
                 io::ErrorKind::StorageFull,

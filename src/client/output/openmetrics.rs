@@ -6,9 +6,14 @@
 
 use std::io::{self, Write};
 
-use crate::client::answer::{Answer, Outcome};
+use super::Row;
+use crate::client::answer::Answer;
 use crate::client::report::Report;
 use crate::escape;
+
+fn report(answer: &Answer) -> Option<&Report> {
+    answer.outcome.report()
+}
 
 struct Family {
     name: &'static str,
@@ -62,16 +67,10 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
-fn report(answer: &Answer) -> Option<&Report> {
-    match &answer.outcome {
-        Outcome::Up { report, .. } => Some(report),
-        Outcome::Error { .. } | Outcome::Down { .. } => None,
-    }
-}
-
 /// All samples of a family stand together, as the format demands.
-pub(super) fn write(out: &mut impl Write, answers: &[Answer]) -> io::Result<()> {
-    let hosts: Vec<String> = answers.iter().map(|answer| label(&answer.host)).collect();
+pub(super) fn write(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
+    let label = |row: &Row<'_>| label(&row.answer.host);
+    let hosts: Vec<String> = rows.iter().map(label).collect();
     for Family {
         name,
         unit,
@@ -84,8 +83,8 @@ pub(super) fn write(out: &mut impl Write, answers: &[Answer]) -> io::Result<()> 
             writeln!(out, "# UNIT {name} {unit}")?;
         }
         writeln!(out, "# HELP {name} {help}")?;
-        for (answer, host) in answers.iter().zip(&hosts) {
-            if let Some(value) = value(answer) {
+        for (row, host) in rows.iter().zip(&hosts) {
+            if let Some(value) = value(row.answer) {
                 writeln!(out, "{name}{{host=\"{host}\"}} {value}")?;
             }
         }
@@ -109,7 +108,8 @@ mod tests {
 
     fn written(answers: &[Answer]) -> String {
         let mut out = Vec::new();
-        write(&mut out, answers).expect("written");
+        let rows: Vec<_> = answers.iter().map(Row::from).collect();
+        write(&mut out, &rows).expect("written");
         String::from_utf8(out).expect("text")
     }
 

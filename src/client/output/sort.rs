@@ -3,9 +3,9 @@
 //! As in BSD's ruptime(1) the most comes first (the highest load, the longest uptime, the most
 //! users), and hosts that are not up come last, whichever way round the others are.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 
-use crate::client::answer::{Answer, Outcome};
+use crate::client::answer::Answer;
 use crate::client::report::Report;
 
 /// What the rows are sorted by.
@@ -30,34 +30,29 @@ pub fn sort(answers: &mut [Answer], key: Option<Key>, reverse: bool) {
         }
         return;
     };
-    answers.sort_by(|a, b| match (report(a), report(b)) {
-        (None, Some(_)) => Ordering::Greater,
-        (Some(_), None) => Ordering::Less,
-        (None, None) if key != Key::Name => Ordering::Equal,
-        (reports_a, reports_b) => {
-            let order = match key {
-                Key::Name => a.host.cmp(&b.host),
-                Key::Load => most_first(reports_a.and_then(load), reports_b.and_then(load)),
-                Key::Uptime => {
-                    Reverse(reports_a.map(|r| r.uptime)).cmp(&Reverse(reports_b.map(|r| r.uptime)))
-                }
-                Key::Users => Reverse(reports_a.and_then(|r| r.users))
-                    .cmp(&Reverse(reports_b.and_then(|r| r.users))),
-            };
-            if reverse { order.reverse() } else { order }
+    answers.sort_by(|a, b| {
+        let (report_a, report_b) = (a.outcome.report(), b.outcome.report());
+        let order = match key {
+            Key::Name => a.host.cmp(&b.host),
+            Key::Load => most_first(load(report_a), load(report_b)),
+            Key::Uptime => report_b.map(|r| r.uptime).cmp(&report_a.map(|r| r.uptime)),
+            Key::Users => users(report_b).cmp(&users(report_a)),
+        };
+        let order = if reverse { order.reverse() } else { order };
+        // Hosts that are not up come last, in the order given unless they are sorted by name.
+        match (report_a.is_some(), report_b.is_some()) {
+            (false, false) if key != Key::Name => Ordering::Equal,
+            (up_a, up_b) => up_b.cmp(&up_a).then(order),
         }
     });
 }
 
-fn report(answer: &Answer) -> Option<&Report> {
-    match &answer.outcome {
-        Outcome::Up { report, .. } => Some(report),
-        Outcome::Error { .. } | Outcome::Down { .. } => None,
-    }
+fn users(report: Option<&Report>) -> Option<u32> {
+    report.and_then(|report| report.users)
 }
 
-fn load(report: &Report) -> Option<f64> {
-    report.load.map(|[one, ..]| one)
+fn load(report: Option<&Report>) -> Option<f64> {
+    report.and_then(|report| report.load).map(|[one, ..]| one)
 }
 
 /// A host that does not say its load stands below one that says 0.

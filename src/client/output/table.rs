@@ -5,7 +5,8 @@
 //! db1        down  connection refused
 //! ```
 //!
-//! The mark after the loads says at a glance where they go, from 15 over 5 to 1 minute.
+//! The mark after the loads, on a terminal, says at a glance where they go, from 15 over 5 to
+//! 1 minute.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,8 +14,8 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Settings;
-use crate::client::answer::{Answer, Outcome};
+use super::{Row, Settings, Terminal, clock};
+use crate::client::answer::Status;
 use crate::escape;
 
 /// A longer name keeps its line to itself and does not push all the others to the right.
@@ -26,45 +27,41 @@ const PLAIN: &str = "\x1b[0m";
 
 /// How the table looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
+struct Style {
     /// Colours for what is down and for load.
-    pub color: bool,
-    /// Arrows, else their ASCII likeness.
-    pub utf8: bool,
+    color: bool,
+    marks: Marks,
+}
+
+/// What stands behind the loads. For people only: a program that reads the table would take it for
+/// a value, and a backslash at the end of a line for its continuation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    None,
+    Ascii,
+    Arrows,
 }
 
 impl From<&Settings> for Style {
     fn from(settings: &Settings) -> Self {
+        let marks = match (settings.terminal, settings.utf8) {
+            (Terminal::None, _) => Marks::None,
+            (_, false) => Marks::Ascii,
+            (_, true) => Marks::Arrows,
+        };
         Self {
             color: settings.color,
-            utf8: settings.utf8,
-        }
-    }
-}
-
-/// A host, and what `--watch` has to say about it.
-#[derive(Debug, Clone)]
-pub struct Row<'a> {
-    /// What became of the host.
-    pub answer: &'a Answer,
-    /// `rebooted`, `back up`, for a host that is not up `since 15:12:00`; empty for no change.
-    pub mark: Cow<'a, str>,
-}
-
-impl<'a> From<&'a Answer> for Row<'a> {
-    fn from(answer: &'a Answer) -> Self {
-        Self {
-            answer,
-            mark: Cow::Borrowed(""),
+            marks,
         }
     }
 }
 
 /// Writes the rows in the order given.
-///
-/// # Errors
-/// Writing failed.
-pub fn write(out: &mut impl Write, rows: &[Row<'_>], style: Style) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, settings: &Settings, rows: &[Row<'_>]) -> io::Result<()> {
+    write_styled(out, Style::from(settings), rows)
+}
+
+fn write_styled(out: &mut impl Write, style: Style, rows: &[Row<'_>]) -> io::Result<()> {
     let cells: Vec<Cells<'_>> = rows.iter().map(Cells::new).collect();
     let widths = Widths::new(&cells);
     let mut line = String::new();
@@ -91,26 +88,23 @@ enum State<'a> {
         load: Option<[f64; 3]>,
     },
     NotUp {
-        status: &'static str,
+        status: Status,
         reason: &'a str,
     },
 }
 
 impl<'a> Cells<'a> {
     fn new(row: &'a Row<'a>) -> Self {
-        let state = match &row.answer.outcome {
-            Outcome::Up { report, .. } => State::Up {
-                uptime: uptime(report.uptime.as_secs()),
+        let outcome = &row.answer.outcome;
+        let state = match outcome.report() {
+            Some(report) => State::Up {
+                uptime: clock::span(report.uptime),
                 users: report.users.map(|n| n.to_string()),
                 load: report.load,
             },
-            Outcome::Error { reason, .. } => State::NotUp {
-                status: "error",
-                reason,
-            },
-            Outcome::Down { reason } => State::NotUp {
-                status: "down",
-                reason,
+            None => State::NotUp {
+                status: outcome.status(),
+                reason: outcome.reason().unwrap_or_default(),
             },
         };
         Self {
@@ -130,7 +124,8 @@ impl<'a> Cells<'a> {
         );
         match &self.state {
             State::NotUp { status, reason } => {
-                let color = if *status == "down" { RED } else { YELLOW };
+                let color = if *status == Status::Down { RED } else { YELLOW };
+                let status = status.as_str();
                 let reason = escape::line(reason.as_bytes());
                 let told = if self.mark.is_empty() {
                     format!("{status:<0$}", widths.status)
@@ -194,7 +189,7 @@ fn push_load(line: &mut String, widths: &Widths, style: Style, load: [f64; 3]) {
         let _ = write!(text, "{}{value:>width$.2}", if i == 0 { "" } else { ", " });
     }
     let trend = Trend::of(load);
-    text.push_str(trend.mark(style.utf8));
+    text.push_str(trend.mark(style.marks));
     let busy = trend == Trend::Rising && load[0] >= 1.0;
     push_colored(line, &text, (style.color && busy).then_some(YELLOW));
 }
@@ -203,16 +198,6 @@ fn push_colored(line: &mut String, text: &str, color: Option<&str>) {
     match color {
         Some(color) => line.extend([color, text, PLAIN]),
         None => line.push_str(text),
-    }
-}
-
-/// BSD's spelling of a span: days, a plus, hours and minutes.
-fn uptime(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    if days > 0 {
-        format!("{days}+{hours:02}:{minutes:02}")
-    } else {
-        format!("{hours}:{minutes:02}")
     }
 }
 
@@ -241,7 +226,7 @@ impl Widths {
             match &cell.state {
                 // With a mark the line goes its own way.
                 State::NotUp { status, .. } if cell.mark.is_empty() => {
-                    grow(&mut widths.status, status.len())
+                    grow(&mut widths.status, status.as_str().len())
                 }
                 State::NotUp { .. } => {}
                 State::Up {
@@ -299,13 +284,13 @@ impl Trend {
     }
 
     /// A steady load gets none, so that the others stand out.
-    fn mark(self, utf8: bool) -> &'static str {
-        match (self, utf8) {
-            (Self::Rising, true) => " ↗",
-            (Self::Rising, false) => " /",
-            (Self::Falling, true) => " ↘",
-            (Self::Falling, false) => " \\",
-            (Self::Steady, _) => "",
+    fn mark(self, marks: Marks) -> &'static str {
+        match (self, marks) {
+            (_, Marks::None) | (Self::Steady, _) => "",
+            (Self::Rising, Marks::Arrows) => " ↗",
+            (Self::Rising, Marks::Ascii) => " ^",
+            (Self::Falling, Marks::Arrows) => " ↘",
+            (Self::Falling, Marks::Ascii) => " v",
         }
     }
 }

@@ -1,18 +1,19 @@
 //! The table, line by line.
 
 use super::*;
+use crate::client::answer::Answer;
 use crate::client::answer::samples::{down, error, up};
 
 const PLAIN_STYLE: Style = Style {
     color: false,
-    utf8: false,
+    marks: Marks::None,
 };
 const BUSY: Option<[f64; 3]> = Some([0.3, 0.2, 0.1]);
 const CALM: Option<[f64; 3]> = Some([0.1, 0.1, 0.1]);
 
 fn table(rows: &[Row<'_>], style: Style) -> String {
     let mut out = Vec::new();
-    write(&mut out, rows, style).expect("written");
+    write_styled(&mut out, style, rows).expect("written");
     String::from_utf8(out).expect("text")
 }
 
@@ -34,7 +35,7 @@ fn marked<'a>(answer: &'a Answer, mark: &'a str) -> Row<'a> {
 fn a_line_is_spelled_as_in_bsd() {
     assert_eq!(
         plain(&[up("name", 273_900, Some(2), Some([0.1, 0.2, 0.3]))]),
-        "name  up  3+04:05,  2 users,  load 0.10, 0.20, 0.30 \\\n"
+        "name  up  3+04:05,  2 users,  load 0.10, 0.20, 0.30\n"
     );
     assert_eq!(
         plain(&[down("name", "connection refused")]),
@@ -145,17 +146,19 @@ fn the_mark_shows_where_the_load_goes() {
     for (load, trend) in rows {
         assert_eq!(Trend::of(load), trend, "{load:?}");
     }
-    let ends = |utf8, load| {
+    let ends = |marks, load| {
         let answer = up("a", 60, None, Some(load));
-        table(&[Row::from(&answer)], Style { color: false, utf8 })
-            .trim_end()
-            .to_owned()
+        let color = false;
+        let text = table(&[Row::from(&answer)], Style { color, marks });
+        text.trim_end().to_owned()
     };
-    assert!(ends(true, [3.0, 2.0, 1.0]).ends_with("1.00 ↗"));
-    assert!(ends(true, [1.0, 2.0, 3.0]).ends_with("3.00 ↘"));
-    assert!(ends(true, [1.0, 1.0, 1.0]).ends_with("1.00"));
-    assert!(ends(false, [3.0, 2.0, 1.0]).ends_with("1.00 /"));
-    assert!(ends(false, [1.0, 2.0, 3.0]).ends_with("3.00 \\"));
+    let (rising, falling) = ([3.0, 2.0, 1.0], [1.0, 2.0, 3.0]);
+    assert!(ends(Marks::Arrows, rising).ends_with("1.00 ↗"));
+    assert!(ends(Marks::Arrows, falling).ends_with("3.00 ↘"));
+    assert!(ends(Marks::Arrows, [1.0, 1.0, 1.0]).ends_with("1.00"));
+    assert!(ends(Marks::Ascii, rising).ends_with("1.00 ^"));
+    assert!(ends(Marks::Ascii, falling).ends_with("3.00 v"));
+    assert!(ends(Marks::None, falling).ends_with("3.00"));
 }
 
 #[test]
@@ -172,7 +175,7 @@ fn colour_is_for_down_and_for_load_and_only_when_told() {
         &rows,
         Style {
             color: true,
-            utf8: false,
+            marks: Marks::Ascii,
         },
     );
     let lines: Vec<_> = colored.lines().collect();
@@ -181,7 +184,7 @@ fn colour_is_for_down_and_for_load_and_only_when_told() {
         "{colored}"
     );
     assert!(
-        lines[2].ends_with("\x1b[33mload 3.00, 2.00, 1.00 /\x1b[0m"),
+        lines[2].ends_with("\x1b[33mload 3.00, 2.00, 1.00 ^\x1b[0m"),
         "{colored}"
     );
     assert_eq!(lines[3], "db1   \x1b[31mdown  refused\x1b[0m");

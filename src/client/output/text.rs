@@ -2,65 +2,67 @@
 
 use std::io::{self, Write};
 
-use super::Settings;
-use crate::client::answer::{Answer, Outcome};
-use crate::client::report;
+use super::{Row, Settings, Terminal};
+use crate::client::answer::Status;
 use crate::escape;
 
-/// Whether the bytes are a reply and not the server's own `error:`, or nothing.
-pub(super) fn is_reply(raw: &[u8]) -> bool {
-    !raw.is_empty() && !report::is_server_error(raw)
+/// Replies go to `out`, failures and changes to `err`. What came before is flushed first, so that
+/// both streams on one terminal stay in order. A standard error that cannot be written to leaves
+/// nobody to tell.
+pub(super) fn write(
+    out: &mut impl Write,
+    err: &mut impl Write,
+    settings: &Settings,
+    rows: &[Row<'_>],
+) -> io::Result<()> {
+    let (mut said, mut told) = (Vec::new(), Vec::new());
+    for row in rows {
+        push(&mut said, &mut told, settings, row);
+        out.write_all(&said)?;
+        if !told.is_empty() {
+            out.flush()?;
+            let _ = err.write_all(&told);
+        }
+        said.clear();
+        told.clear();
+    }
+    Ok(())
+}
+
+/// One host's reply, or else why there is none, and what has changed.
+pub(crate) fn push(out: &mut Vec<u8>, err: &mut Vec<u8>, settings: &Settings, row: &Row<'_>) {
+    let outcome = &row.answer.outcome;
+    let host = escape::line(row.answer.host.as_bytes());
+    match (outcome.reply(), outcome.reason()) {
+        (Some(raw), _) => push_reply(out, settings, &host, raw),
+        (None, reason) => {
+            let reason = escape::line(reason.unwrap_or_default().as_bytes());
+            err.extend(format!("ruptime: {host}: {reason}\n").bytes());
+        }
+    }
+    if !row.mark.is_empty() {
+        let state = match outcome.status() {
+            Status::Up => String::new(),
+            other => format!("{} ", other.as_str()),
+        };
+        err.extend(format!("ruptime: {host}: {state}{}\n", row.mark).bytes());
+    }
 }
 
 /// One host: exactly the bytes that it sent, escaped before a terminal. Several: `HOST: ` before
 /// each line, escaped always, since a line that forges another host's is no use in a file either.
-///
-/// # Errors
-/// Writing to `out` failed.
-pub fn write(
-    out: &mut impl Write,
-    err: &mut impl Write,
-    settings: &Settings,
-    answers: &[Answer],
-) -> io::Result<()> {
-    for answer in answers {
-        match &answer.outcome {
-            Outcome::Up { raw, .. } => reply(out, settings, &answer.host, raw)?,
-            Outcome::Error {
-                raw, whole: true, ..
-            } if is_reply(raw) => reply(out, settings, &answer.host, raw)?,
-            Outcome::Error { reason, .. } | Outcome::Down { reason } => {
-                failure(out, err, &answer.host, reason)?
-            }
-        }
-    }
-    Ok(())
-}
-
-fn reply(out: &mut impl Write, settings: &Settings, host: &str, raw: &[u8]) -> io::Result<()> {
+fn push_reply(out: &mut Vec<u8>, settings: &Settings, host: &str, raw: &[u8]) {
     if settings.many {
-        let host = escape::line(host.as_bytes());
         let lines = raw.strip_suffix(b"\n").unwrap_or(raw);
         for line in lines.split(|&b| b == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            writeln!(out, "{host}: {}", escape::line(line))?;
+            out.extend(format!("{host}: {}\n", escape::line(line)).bytes());
         }
-        Ok(())
-    } else if settings.terminal {
-        out.write_all(escape::text(raw).as_bytes())
+    } else if settings.terminal == Terminal::None {
+        out.extend(raw);
     } else {
-        out.write_all(raw)
+        out.extend(escape::text(raw).bytes());
     }
-}
-
-/// What came before is flushed first, so that both streams on one terminal stay in order. A
-/// standard error that cannot be written to leaves nobody to tell.
-fn failure(out: &mut impl Write, err: &mut impl Write, host: &str, reason: &str) -> io::Result<()> {
-    out.flush()?;
-    let host = escape::line(host.as_bytes());
-    let reason = escape::line(reason.as_bytes());
-    let _ = writeln!(err, "ruptime: {host}: {reason}");
-    Ok(())
 }
 
 #[cfg(test)]
@@ -68,14 +70,20 @@ mod tests {
     use super::super::Format;
     use super::*;
     use crate::client::answer::samples::{down, error, up};
+    use crate::client::answer::{Answer, Outcome};
 
     fn written(terminal: bool, answers: &[Answer]) -> (Vec<u8>, String) {
+        let terminal = match terminal {
+            true => Terminal::Dumb,
+            false => Terminal::None,
+        };
         let settings = Settings {
             terminal,
             ..Settings::new(Format::Text, answers.len() > 1)
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        write(&mut out, &mut err, &settings, answers).expect("written");
+        let rows: Vec<_> = answers.iter().map(Row::from).collect();
+        write(&mut out, &mut err, &settings, &rows).expect("written");
         (out, String::from_utf8(err).expect("text"))
     }
 
@@ -135,7 +143,6 @@ mod tests {
         if let Outcome::Error { raw, .. } = &mut answer.outcome {
             *raw = b"\n \nerror: no\n".to_vec();
         }
-        assert!(!super::super::is_success(Format::Text, &answer));
         let (out, err) = written(false, &[answer]);
         assert_eq!((out, err.as_str()), (vec![], "ruptime: a: error: no\n"));
     }
@@ -151,11 +158,11 @@ mod tests {
         let (out, err) = written(false, &[error("a", "error: no such command")]);
         assert_eq!(out, b"");
         assert_eq!(err, "ruptime: a: error: no such command\n");
-        let mut flood = saying("a", b"xxxxxx");
-        if let Outcome::Error { whole, .. } = &mut flood.outcome {
-            *whole = false;
-        }
-        for failed in [saying("a", b""), flood] {
+        for raw in [&b""[..], b"xxxxxx"] {
+            let mut failed = saying("a", raw);
+            if let Outcome::Error { is_reply, .. } = &mut failed.outcome {
+                *is_reply = false;
+            }
             let (out, err) = written(false, &[failed]);
             assert_eq!(
                 (out, err.as_str()),
@@ -177,13 +184,9 @@ mod tests {
         }
         let settings = Settings::new(Format::Text, true);
         let mut out = Vec::new();
-        write(
-            &mut out,
-            &mut Closed,
-            &settings,
-            &[down("a", "no"), saying("b", b"x")],
-        )
-        .expect("written");
+        let answers = [down("a", "no"), saying("b", b"x")];
+        let rows: Vec<_> = answers.iter().map(Row::from).collect();
+        write(&mut out, &mut Closed, &settings, &rows).expect("written");
         assert_eq!(out, b"b: x\n");
     }
 }

@@ -65,7 +65,9 @@ impl Failure {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Failure::LookUp(_) | Failure::TimedOut { .. } | Failure::Broken(_) => true,
-            Failure::Unusable(_) | Failure::Closed => false,
+            // A forwarder before its server (docker-proxy, socat, ssh -L).
+            Failure::Closed => true,
+            Failure::Unusable(_) => false,
             Failure::Os(errno) => matches!(
                 errno,
                 // Nobody listens yet, or the path of the UNIX socket is not there yet.
@@ -191,7 +193,7 @@ mod tests {
         assert!(Failure::LookUp("unknown name".into()).may_pass());
         assert!(!Failure::Os(Errno::EACCES).may_pass());
         assert!(!Failure::Unusable("no such interface".into()).may_pass());
-        assert!(!Failure::Closed.may_pass());
+        assert!(Failure::Closed.may_pass() && Failure::Broken(Errno::ECONNRESET).may_pass());
     }
 
     #[test]

@@ -32,15 +32,8 @@ use self::trace::Trace;
 use crate::client::answer::{Answer, Outcome};
 use crate::client::fleet::descriptors::Budget;
 use crate::client::hosts::target::{Endpoint, Host, Port, Target};
-use crate::client::report;
+use crate::client::report::{self, NotUptime};
 use crate::escape;
-
-/// How much of a reply is kept where more than one host is asked, bytes; but all of it where it is
-/// printed as it came. Text is printed in the order given, so a slow host holds all that the later
-/// ones have said: up to 64 KiB each is the price of not cutting.
-pub(crate) const KEEP_OF_MANY: usize = 1024;
-/// How much is kept of a single host's reply: all that a reply may have.
-pub(crate) const KEEP_OF_ONE: usize = reply::REPLY_MAX;
 
 /// How long to wait for a descriptor when there is none: until another host's is closed.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(10);
@@ -116,8 +109,7 @@ impl Prober {
                     .await
             }
         };
-        let again = result.as_ref().is_err_and(Failure::may_pass);
-        (self.answer(target, &trace, result), again)
+        self.answer(target, &trace, result)
     }
 
     async fn ask_net(
@@ -212,49 +204,58 @@ impl Prober {
         }
     }
 
-    fn answer(&self, target: &Target, trace: &Trace, result: Result<Reply, Failure>) -> Answer {
-        let rtt = trace.rtt();
+    fn answer(
+        &self,
+        target: &Target,
+        trace: &Trace,
+        result: Result<Reply, Failure>,
+    ) -> (Answer, bool) {
+        let rtt = result.is_ok().then(|| trace.rtt()).flatten();
         let address = match &target.endpoint {
             Endpoint::Unix(path) => Some(escape::line(path.as_os_str().as_bytes()).into_owned()),
             Endpoint::Net { .. } => trace.address.get().as_ref().map(show),
         };
-        let (outcome, rtt) = match result {
-            Ok(reply) => (judge(reply), rtt),
-            Err(failure) => (
-                Outcome::Down {
-                    reason: failure.reason(),
-                },
-                None,
-            ),
+        let (outcome, again) = match result {
+            Ok(reply) => judge(reply),
+            Err(failure) => {
+                let reason = failure.reason();
+                (Outcome::Down { reason }, failure.may_pass())
+            }
         };
-        Answer {
+        let answer = Answer {
             host: target.word.clone(),
             address,
             outcome,
             rtt,
             at: SystemTime::now(),
-        }
+        };
+        (answer, again)
     }
 }
 
-/// A reply → whether it is an answer.
-pub(crate) fn judge(reply: Reply) -> Outcome {
-    let whole = !reply.too_long;
+/// A reply → whether it is an answer, and whether a later one may be better.
+pub(crate) fn judge(reply: Reply) -> (Outcome, bool) {
+    let (too_long, nothing) = (reply.too_long, reply.total == 0);
     // Not from what is kept: the verdict does not hang on how many hosts are asked.
     let report = report::parse(&reply.line);
     let raw = reply.into_kept();
-    if !whole {
-        let reason = format!("the answer is longer than {} KiB", reply::REPLY_MAX / 1024);
-        return Outcome::Error { reason, raw, whole };
-    }
-    match report {
-        Ok(report) => Outcome::Up { report, raw },
-        Err(reason) => Outcome::Error {
-            reason: reason.to_string(),
-            raw,
-            whole,
-        },
-    }
+    let (reason, is_reply, again) = match report {
+        _ if too_long => {
+            let most = reply::REPLY_MAX / 1024;
+            let reason = format!("the answer is longer than {most} KiB");
+            (reason, false, false)
+        }
+        Ok(report) => return (Outcome::Up { report, raw }, false),
+        // The machine is there, its service is not ready yet.
+        Err(error @ NotUptime::Server(_)) => (error.to_string(), false, true),
+        Err(error) => (error.to_string(), !nothing, false),
+    };
+    let outcome = Outcome::Error {
+        reason,
+        raw,
+        is_reply,
+    };
+    (outcome, again)
 }
 
 /// An address as people write it: a zone by its interface's name.
@@ -276,5 +277,41 @@ fn family_of(address: &SocketAddr) -> AddressFamily {
     match address.ip() {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(bytes: &[u8]) -> (Outcome, bool) {
+        let mut reply = Reply::default();
+        reply.add(bytes, bytes.len(), reply::REPLY_MAX);
+        judge(reply)
+    }
+
+    #[test]
+    fn a_reply_is_what_is_whole_and_not_the_servers_error() {
+        for (bytes, is_reply) in [
+            (&b" 21:04:41 up 12 min,  0 user\n"[..], true),
+            (b"hello\n", true),
+            (b"\n\n", true),
+            (b"", false),
+            (b"error: no such command\n", false),
+            // Behind blank lines, too.
+            (b"\n \nerror: no\n", false),
+            (&[b'x'; reply::REPLY_MAX + 1], false),
+        ] {
+            let (outcome, _) = judged(bytes);
+            let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+            assert_eq!(outcome.reply().is_some(), is_reply, "{start}");
+        }
+    }
+
+    #[test]
+    fn only_the_servers_error_may_pass() {
+        assert!(judged(b"error: no such command\n").1);
+        assert!(!judged(b"hello\n").1 && !judged(b"").1);
+        assert!(!judged(b" 21:04:41 up 12 min,  0 user\n").1);
     }
 }

@@ -1,109 +1,93 @@
 //! How far a call has come, on standard error: only on a terminal, only when it takes longer than a
 //! second, and gone when it is over.
 
-use std::cell::Cell;
+use std::io::{self, Write};
 use std::time::Duration;
 
-use console::Term;
 use tokio::time::Instant;
-
-use crate::client::output::Format;
 
 /// Nobody wants to be told about what is over before it is read.
 const DELAY: Duration = Duration::from_secs(1);
 /// The clock in the line goes on when no host answers.
 const REDRAW: Duration = Duration::from_millis(200);
 /// Columns between the brackets.
-const BAR: u64 = 30;
+const BAR: usize = 30;
 
-/// Counts answers.
+/// To the first column, and clear the line (ECMA-48, EL).
+const CLEAR: &str = "\r\x1b[K";
+
+/// Counts answers. The line goes away with it, also when the work is given up.
 #[derive(Debug)]
-pub struct Progress {
-    answered: Cell<u64>,
+pub(crate) struct Progress {
+    answered: usize,
     /// None when nobody knows how many will answer.
-    hosts: Option<u64>,
-    shown: bool,
+    hosts: Option<usize>,
+    begun: Instant,
+    /// When the line is drawn next; None: never.
+    next: Option<Instant>,
+    drawn: bool,
 }
 
 impl Progress {
-    /// For so many hosts; `shown`: see [`is_wanted`].
-    pub fn new(hosts: Option<usize>, shown: bool) -> Self {
-        // A number of hosts always fits.
-        let hosts = hosts.map(|n| n as u64);
-        Self {
-            answered: Cell::new(0),
-            hosts,
-            shown,
-        }
-    }
-
-    /// One host more has answered, or never will.
-    pub fn answered(&self) {
-        self.answered.set(self.answered.get() + 1);
-    }
-
-    /// Waits for `work`, and shows how far it is when it takes long.
-    pub async fn during<F: Future>(&self, work: F) -> F::Output {
-        let mut work = std::pin::pin!(work);
-        if !self.shown {
-            return work.await;
-        }
+    /// For this many hosts. Draws only if it `may`: where standard error is a terminal that can be
+    /// drawn on, and nothing else is written across the line meanwhile.
+    pub(crate) fn new(hosts: Option<usize>, may: bool) -> Self {
         let begun = Instant::now();
-        if let Ok(done) = tokio::time::timeout(DELAY, &mut work).await {
-            return done;
-        }
-        let line = Line(Term::buffered_stderr());
-        loop {
-            line.show(&text(self.answered.get(), self.hosts, begun.elapsed()));
-            if let Ok(done) = tokio::time::timeout(REDRAW, &mut work).await {
-                return done;
-            }
+        Self {
+            answered: 0,
+            hosts,
+            begun,
+            next: may.then(|| begun + DELAY),
+            drawn: false,
         }
     }
-}
 
-/// `17 of 40 hosts [===========>                  ] 3 s`
-fn text(answered: u64, hosts: Option<u64>, elapsed: Duration) -> String {
-    let seconds = elapsed.as_secs();
-    let Some(hosts) = hosts else {
-        return format!("{answered} hosts {seconds} s");
-    };
-    let full = (answered * BAR / hosts.max(1)).min(BAR);
-    let mut bar = "=".repeat(usize::try_from(full).unwrap_or_default());
-    if full < BAR {
-        bar.push('>');
+    /// More hosts have answered, or never will.
+    pub(crate) fn add(&mut self, answers: usize) {
+        self.answered += answers;
     }
-    format!(
-        "{answered} of {hosts} hosts [{bar:<0$}] {seconds} s",
-        usize::try_from(BAR).unwrap_or_default()
-    )
-}
 
-/// The line goes away with its owner, also when the work is given up. A terminal that cannot be
-/// written to is no reason to stop the work.
-struct Line(Term);
+    /// When to [draw](Progress::draw).
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.next
+    }
 
-impl Line {
-    fn show(&self, text: &str) {
-        let _ = self
-            .0
-            .clear_line()
-            .and_then(|()| self.0.write_str(text))
-            .and_then(|()| self.0.flush());
+    /// Draws the line, if it is time.
+    pub(crate) fn draw(&mut self) {
+        let now = Instant::now();
+        if self.next.is_some_and(|next| next <= now) {
+            put(&self.text(now - self.begun));
+            self.drawn = true;
+            self.next = Some(now + REDRAW);
+        }
+    }
+
+    /// `17 of 40 hosts [===========>                  ] 3 s`
+    fn text(&self, elapsed: Duration) -> String {
+        let (answered, seconds) = (self.answered, elapsed.as_secs());
+        let Some(hosts) = self.hosts else {
+            return format!("{answered} hosts {seconds} s");
+        };
+        let full = (answered * BAR / hosts.max(1)).min(BAR);
+        let mut bar = "=".repeat(full);
+        if full < BAR {
+            bar.push('>');
+        }
+        format!("{answered} of {hosts} hosts [{bar:<BAR$}] {seconds} s")
     }
 }
 
-impl Drop for Line {
+impl Drop for Progress {
     fn drop(&mut self) {
-        self.show("");
+        if self.drawn {
+            put("");
+        }
     }
 }
 
-/// Whether a progress line may be shown: standard error is a terminal, and nothing else is written
-/// across the line meanwhile. JSON lines would be: they leave at once, and the end of a pipe that
-/// they go through is mostly the same terminal.
-pub fn is_wanted(format: Format, stderr_is_terminal: bool) -> bool {
-    stderr_is_terminal && format != Format::JsonLines
+/// A terminal that cannot be written to is no reason to stop the work.
+fn put(text: &str) {
+    let _ = io::stderr().write_all(format!("{CLEAR}{text}").as_bytes());
 }
 
 #[cfg(test)]
@@ -111,45 +95,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_for_a_terminal_of_its_own() {
-        assert!(is_wanted(Format::Table, true));
-        assert!(is_wanted(Format::Text, true));
-        assert!(!is_wanted(Format::Table, false));
-        assert!(!is_wanted(Format::JsonLines, true));
+    fn the_line_says_how_many_of_how_many_and_how_long() {
+        let text = |answered, hosts| {
+            let mut progress = Progress::new(hosts, false);
+            progress.add(answered);
+            progress.text(Duration::from_millis(3999))
+        };
+        let bar = |full: usize| format!("{}>{}", "=".repeat(full), " ".repeat(29 - full));
+        let expected = |answered, full| format!("{answered} of 40 hosts [{}] 3 s", bar(full));
+        assert_eq!(text(0, Some(40)), expected(0, 0));
+        assert_eq!(text(20, Some(40)), expected(20, 15));
+        let whole = format!("40 of 40 hosts [{}] 3 s", "=".repeat(30));
+        assert_eq!(text(40, Some(40)), whole);
+        assert_eq!(text(5, None), "5 hosts 3 s");
+        assert_eq!(text(0, Some(0)), format!("0 of 0 hosts [{}] 3 s", bar(0)));
     }
 
     #[test]
-    fn the_line_says_how_many_of_how_many_and_how_long() {
-        let three = Duration::from_millis(3999);
-        assert_eq!(
-            text(0, Some(40), three),
-            format!("0 of 40 hosts [>{}] 3 s", " ".repeat(29))
-        );
-        assert_eq!(
-            text(20, Some(40), three),
-            format!("20 of 40 hosts [{}>{}] 3 s", "=".repeat(15), " ".repeat(14))
-        );
-        assert_eq!(
-            text(40, Some(40), three),
-            format!("40 of 40 hosts [{}] 3 s", "=".repeat(30))
-        );
-        assert_eq!(text(5, None, three), "5 hosts 3 s");
-        assert_eq!(
-            text(0, Some(0), three),
-            format!("0 of 0 hosts [>{}] 3 s", " ".repeat(29))
-        );
-    }
-
-    #[tokio::test(flavor = "current_thread", start_paused = true)]
-    async fn work_that_is_not_shown_is_done_and_counted() {
-        let progress = Progress::new(Some(2), false);
-        let work = async {
-            progress.answered();
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            progress.answered();
-            "done"
-        };
-        assert_eq!(progress.during(work).await, "done");
-        assert_eq!(progress.answered.get(), 2);
+    fn a_line_that_may_not_be_drawn_never_is() {
+        assert_eq!(Progress::new(Some(2), false).next(), None);
+        let progress = Progress::new(Some(2), true);
+        assert_eq!(progress.next(), Some(progress.begun + DELAY));
     }
 }

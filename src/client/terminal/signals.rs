@@ -1,21 +1,17 @@
-//! The signals that mean something to a screen.
+//! The signals that mean something to `--watch`, read as they come from a signalfd(2).
 
 use std::fs;
-use std::future::poll_fn;
 use std::io;
-use std::process;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
-use std::thread;
+use std::os::fd::AsFd as _;
 
-use nix::sys::signal::{SigSet, Signal as Number};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tokio::net::unix::pipe::Receiver;
 
 /// Something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGQUIT.
+    /// SIGINT (Ctrl-C), SIGTERM, SIGHUP; with a screen SIGQUIT.
     Leave,
     /// SIGWINCH: the terminal has another size.
     Resized,
@@ -23,68 +19,60 @@ pub(crate) enum Event {
     Suspend,
 }
 
-/// The signals, from now on ours: for a screen, which has to be left in order. What was ignored
-/// from the start stays so, as under nohup(1).
-#[derive(Debug)]
-pub(crate) struct Events(Vec<(Signal, Event)>);
+const LEAVE: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+/// These only where there is a screen, which has to be left in order.
+const SCREEN: [Signal; 3] = [Signal::SIGQUIT, Signal::SIGWINCH, Signal::SIGTSTP];
 
-impl Events {
+/// The size of `struct signalfd_siginfo`; its first field is the signal's number.
+const RECORD: usize = 128;
+
+/// The signals, from now on ours.
+#[derive(Debug)]
+pub(crate) struct Signals(Receiver);
+
+impl Signals {
+    /// Takes the signals over, those of a `screen` too. What was ignored from the start stays so,
+    /// as under nohup(1). Threads that start later inherit the mask.
+    ///
     /// # Errors
-    /// A signal handler cannot be installed.
-    pub(crate) fn new() -> io::Result<Self> {
-        let wanted = [
-            (SignalKind::interrupt(), Event::Leave),
-            (SignalKind::terminate(), Event::Leave),
-            (SignalKind::hangup(), Event::Leave),
-            (SignalKind::quit(), Event::Leave),
-            (SignalKind::window_change(), Event::Resized),
-            (SignalKind::from_raw(nix::libc::SIGTSTP), Event::Suspend),
-        ];
-        let install = |(kind, event)| Ok((signal(kind)?, event));
+    /// This machine is short of descriptors or memory.
+    pub(crate) fn take(screen: bool) -> io::Result<Signals> {
+        let wanted = LEAVE.iter().chain(SCREEN.iter().filter(|_| screen));
         let ignored = ignored();
-        wanted
-            .into_iter()
-            .filter(|(kind, _)| !has(ignored, kind.as_raw_value()))
-            .map(install)
-            .collect::<io::Result<_>>()
-            .map(Self)
+        let mask: SigSet = wanted
+            .filter(|n| !has(ignored, **n as i32))
+            .copied()
+            .collect();
+        mask.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let fd = SignalFd::with_flags(&mask, flags)?;
+        // It is read as a pipe is: whole records, or EAGAIN.
+        Receiver::from_owned_fd_unchecked(fd.as_fd().try_clone_to_owned()?).map(Signals)
     }
 
     /// The next one.
-    pub(crate) async fn next(&mut self) -> Event {
-        poll_fn(|context| {
-            let come = |(signal, event): &mut (Signal, Event)| {
-                signal.poll_recv(context).is_ready().then_some(*event)
-            };
-            self.0
-                .iter_mut()
-                .find_map(come)
-                .map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
+    pub(crate) async fn next(&mut self) -> io::Result<Event> {
+        let mut record = [0; RECORD];
+        loop {
+            self.0.readable().await?;
+            match self.0.try_read(&mut record) {
+                Ok(RECORD) => {}
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            }
+            let [a, b, c, d, ..] = record;
+            let number = i32::from_ne_bytes([a, b, c, d]);
+            return Ok(match Signal::try_from(number) {
+                Ok(Signal::SIGWINCH) => Event::Resized,
+                Ok(Signal::SIGTSTP) => Event::Suspend,
+                _ => Event::Leave,
+            });
+        }
     }
-}
-
-/// Where there is no screen: ends the process with status 0 or 1, by what is known to be `good`
-/// when SIGINT, SIGTERM or SIGHUP comes. On a thread of its own, because a write to a pipe whose
-/// reader sleeps cannot be interrupted.
-///
-/// # Errors
-/// There can be no thread.
-pub(crate) fn leave_apart(good: Arc<AtomicBool>) -> io::Result<()> {
-    let ignored = ignored();
-    let wanted = [Number::SIGINT, Number::SIGTERM, Number::SIGHUP].into_iter();
-    let wanted: SigSet = wanted.filter(|n| !has(ignored, *n as i32)).collect();
-    // Of every thread that starts from here on too, so that only this one gets them.
-    wanted.thread_block()?;
-    let wait = move || {
-        while wanted.wait().is_err() {}
-        process::exit(if good.load(Ordering::Relaxed) { 0 } else { 1 });
-    };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(wait)?;
-    Ok(())
 }
 
 /// The signals that are ignored, a bit each; proc(5). Without /proc, none.
@@ -114,6 +102,6 @@ mod tests {
         assert!(has(mask, 1) && has(mask, 13) && !has(mask, 2) && !has(mask, 0));
         assert_eq!(super::mask(""), 0);
         // The Rust runtime's own.
-        assert!(has(ignored(), Number::SIGPIPE as i32));
+        assert!(has(ignored(), Signal::SIGPIPE as i32));
     }
 }

@@ -1,9 +1,10 @@
 //! What changed since the last round: answers in, a change for each out. Pure.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use crate::client::answer::{Answer, Outcome};
+use crate::client::answer::{Answer, Status};
 use crate::client::output::clock::Local;
 
 /// An uptime line tells minutes, and a rounded one may go back by one.
@@ -24,97 +25,106 @@ pub(super) enum Change {
 
 impl Change {
     /// The words for the table.
-    pub(super) fn mark(self, clock: &Local) -> String {
+    pub(super) fn mark(self, clock: &Local, now: SystemTime) -> Cow<'static, str> {
         match self {
-            Self::None => String::new(),
-            Self::Rebooted => "rebooted".to_owned(),
-            Self::BackUp { rebooted: false } => "back up".to_owned(),
-            Self::BackUp { rebooted: true } => "back up, rebooted".to_owned(),
-            Self::Since(at) => format!("since {}", clock.hms(at)),
+            Self::None => "".into(),
+            Self::Rebooted => "rebooted".into(),
+            Self::BackUp { rebooted: false } => "back up".into(),
+            Self::BackUp { rebooted: true } => "back up, rebooted".into(),
+            Self::Since(at) => format!("since {}", clock.short(at, now)).into(),
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Up,
-    Error,
-    Down,
-}
-
 #[derive(Debug)]
 struct Past {
-    state: State,
+    status: Status,
     /// When it came to be so; None when it was so from the first round on, for then nobody knows.
     since: Option<SystemTime>,
-    /// The last uptime that it told.
-    uptime: Option<Duration>,
+    /// The last uptime that it told, and when.
+    uptime: Option<(Duration, SystemTime)>,
+}
+
+impl Past {
+    /// Whether a host that tells this uptime, in answer to a question of `at`, has booted since it
+    /// last told one. Two lines prove it: the uptime went back by more than their resolution, or
+    /// it is shorter than the time between them, and the machine booted later by at least that
+    /// resolution.
+    fn has_rebooted(&self, uptime: Duration, at: SystemTime) -> bool {
+        let Some((before, then)) = self.uptime else {
+            return false;
+        };
+        // A clock that was set back: nothing can be said of the time between.
+        let between = at.duration_since(then).unwrap_or_default();
+        uptime + RESOLUTION < before || uptime < between && uptime + RESOLUTION <= before + between
+    }
 }
 
 /// What earlier rounds have shown.
-#[derive(Debug, Default)]
-pub(super) struct History(HashMap<String, Past>);
+#[derive(Debug)]
+pub(super) struct History {
+    hosts: HashMap<String, Past>,
+    most: usize,
+}
 
 impl History {
+    /// Remembers `most` hosts, those that came first: a forger who answers a search from ever new
+    /// addresses gets no more, and drives no machine out that was there before.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            hosts: HashMap::new(),
+            most,
+        }
+    }
+
     /// Takes a round in, and gives a change for each of its answers.
     pub(super) fn note(&mut self, answers: &[Answer]) -> Vec<Change> {
         answers.iter().map(|answer| self.note_one(answer)).collect()
     }
 
-    /// Whoever answered in an earlier round and is not in this one (a search finds other machines
-    /// each time): down, as far as anybody can tell. By name, since they have no place.
-    pub(super) fn absent(&self, answers: &[Answer], now: SystemTime) -> Vec<Answer> {
+    /// The hosts that answered in an earlier round and are not in this one, which a search finds
+    /// anew each time: down, as far as anybody can tell. Sorted by name, since they have no slot.
+    pub(super) fn absent(&self, answers: &[Answer]) -> Vec<Answer> {
         let here: HashSet<&str> = answers.iter().map(|answer| answer.host.as_str()).collect();
-        let gone = self.0.keys().filter(|host| !here.contains(host.as_str()));
-        let mut gone: Vec<Answer> = gone.map(|host| silent(host.clone(), now)).collect();
+        let gone = self
+            .hosts
+            .keys()
+            .filter(|host| !here.contains(host.as_str()));
+        let mut gone: Vec<_> = gone.map(|host| Answer::down(host, "no answer")).collect();
         gone.sort_by(|a, b| a.host.cmp(&b.host));
         gone
     }
 
     fn note_one(&mut self, answer: &Answer) -> Change {
-        let (state, uptime) = match &answer.outcome {
-            Outcome::Up { report, .. } => (State::Up, Some(report.uptime)),
-            Outcome::Error { .. } => (State::Error, None),
-            Outcome::Down { .. } => (State::Down, None),
-        };
-        let Some(past) = self.0.get_mut(&answer.host) else {
-            let since = None;
-            self.0.insert(
-                answer.host.clone(),
-                Past {
-                    state,
-                    since,
-                    uptime,
-                },
-            );
+        let status = answer.outcome.status();
+        let uptime = answer.outcome.report().map(|report| report.uptime);
+        let Some(past) = self.hosts.get_mut(&answer.host) else {
+            if self.hosts.len() < self.most {
+                let past = Past {
+                    status,
+                    since: None,
+                    uptime: uptime.map(|uptime| (uptime, answer.at)),
+                };
+                self.hosts.insert(answer.host.clone(), past);
+            }
             return Change::None;
         };
-        let rebooted = match (past.uptime, uptime) {
-            (Some(before), Some(now)) => now + RESOLUTION < before,
-            _ => false,
-        };
-        let was = std::mem::replace(&mut past.state, state);
-        past.uptime = uptime.or(past.uptime);
-        if was != state {
+        // The line was written between the question and the answer.
+        let asked = answer.at - answer.rtt.unwrap_or_default();
+        let rebooted = uptime.is_some_and(|uptime| past.has_rebooted(uptime, asked));
+        if let Some(uptime) = uptime {
+            past.uptime = Some((uptime, answer.at));
+        }
+        let was = std::mem::replace(&mut past.status, status);
+        if was != status {
             past.since = Some(answer.at);
         }
-        match state {
-            State::Up if was != State::Up => Change::BackUp { rebooted },
-            State::Up if rebooted => Change::Rebooted,
-            State::Up => Change::None,
-            State::Error | State::Down => past.since.map_or(Change::None, Change::Since),
+        match status {
+            Status::Up if was != Status::Up => Change::BackUp { rebooted },
+            Status::Up if rebooted => Change::Rebooted,
+            Status::Up => Change::None,
+            Status::Error | Status::Down => past.since.map_or(Change::None, Change::Since),
         }
-    }
-}
-
-fn silent(host: String, at: SystemTime) -> Answer {
-    let reason = "no answer".to_owned();
-    Answer {
-        host,
-        address: None,
-        outcome: Outcome::Down { reason },
-        rtt: None,
-        at,
     }
 }
 
@@ -125,7 +135,7 @@ mod tests {
 
     /// One host over several rounds, ten seconds apart.
     fn story(rounds: &[Answer]) -> Vec<Change> {
-        let mut history = History::default();
+        let mut history = History::new(99);
         let note = |(i, answer): (usize, &Answer)| {
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(10 * i as u64);
             history.note(&[Answer {
@@ -212,7 +222,7 @@ mod tests {
 
     #[test]
     fn hosts_do_not_mix_whatever_their_order() {
-        let mut history = History::default();
+        let mut history = History::new(99);
         let b = up("b", 60, None, None);
         assert_eq!(
             history.note(&[u(500), b.clone()]),
@@ -222,16 +232,73 @@ mod tests {
     }
 
     #[test]
+    fn a_reboot_between_rounds_far_apart_is_seen() {
+        let at = |minutes: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(60 * minutes);
+        let noted = |first: (u64, u64), second: (u64, u64)| {
+            let mut history = History::new(99);
+            let mut note = |(when, uptime)| {
+                let answer = Answer {
+                    at: at(when),
+                    ..u(uptime)
+                };
+                history.note(&[answer])[0]
+            };
+            note(first);
+            note(second)
+        };
+        // Up 5 minutes, and 20 minutes later 10: it booted in between.
+        assert_eq!(noted((0, 5), (20, 10)), Change::Rebooted);
+        assert_eq!(noted((0, 5), (20, 25)), Change::None);
+        // A line of 0:00 is of the machine's first minute, and may be of its end.
+        assert_eq!(noted((0, 0), (1, 1)), Change::None);
+        assert_eq!(noted((0, 0), (2, 0)), Change::Rebooted);
+        assert_eq!(noted((0, 0), (3, 1)), Change::Rebooted);
+        // This machine's clock was set back: nothing is made up.
+        assert_eq!(noted((60, 5), (0, 5)), Change::None);
+    }
+
+    #[test]
+    fn a_machine_that_boots_again_and_again_is_rebooted_each_time() {
+        // Rounds of ten seconds; it is down for three of them.
+        let no = || down("a", "no");
+        let rounds = [u(1), no(), no(), no(), u(0), u(0), u(1), no(), no(), u(0)];
+        let back = Change::BackUp { rebooted: true };
+        let told = story(&rounds);
+        assert_eq!((told[4], told[9]), (back, back), "{told:?}");
+        assert_eq!(told[5..7], [Change::None, Change::None]);
+    }
+
+    #[test]
+    fn since_has_a_date_when_it_is_not_today() {
+        let clock = Local::utc();
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        let mark = |then, now| Change::Since(at(then)).mark(&clock, at(now));
+        assert_eq!(mark(60, 86_399), "since 00:01:00");
+        assert_eq!(mark(60, 86_400), "since 1970-01-01 00:01:00");
+    }
+
+    #[test]
     fn a_machine_that_is_found_no_more_is_down_until_it_is_found_again() {
-        let mut history = History::default();
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        let mut history = History::new(99);
         let b = up("b", 60, None, None);
         history.note(&[u(5), b.clone()]);
-        assert_eq!(history.absent(&[u(5), b.clone()], now), []);
-        let gone = history.absent(&[b], now);
-        assert_eq!(gone, [silent("a".to_owned(), now)]);
-        assert_eq!(history.note(&gone), [since(7)]);
-        assert_eq!(history.absent(&[], now).len(), 2);
+        assert_eq!(history.absent(&[u(5), b.clone()]), []);
+        let gone = history.absent(&[b]);
+        let hosts: Vec<_> = gone.iter().map(|answer| answer.host.as_str()).collect();
+        assert_eq!(hosts, ["a"]);
+        assert_eq!(gone[0].outcome.reason(), Some("no answer"));
+        assert_eq!(history.note(&gone), [Change::Since(gone[0].at)]);
+        assert_eq!(history.absent(&[]).len(), 2);
         assert_eq!(history.note(&[u(5)]), [Change::BackUp { rebooted: false }]);
+    }
+
+    #[test]
+    fn attack_ever_new_hosts_drive_out_none_that_was_there_before() {
+        let mut history = History::new(2);
+        history.note(&[u(5), up("b", 60, None, None), up("forged", 60, None, None)]);
+        let more: Vec<_> = (0..99).map(|n| down(&format!("forged{n}"), "no")).collect();
+        history.note(&more);
+        assert_eq!(history.absent(&[]).len(), 2);
+        assert_eq!(history.note(&[u(0)]), [Change::Rebooted]);
     }
 }

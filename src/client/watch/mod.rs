@@ -5,100 +5,103 @@
 //! whether the last whole round was good. Ends with Ctrl-C (or SIGTERM, SIGHUP, and on a screen
 //! SIGQUIT), or when standard output cannot be written to.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
-
-use nix::sys::signal::{Signal, raise};
-use tokio::time::Instant;
-
-use self::changes::History;
-use self::rounds::Round;
-use crate::client::answer::Answer;
-use crate::client::output::clock::Local;
-use crate::client::output::sort;
-use crate::client::output::{Format, Settings, is_success};
-use crate::client::terminal::frame::Frame;
-use crate::client::terminal::screen::Screen;
-use crate::client::terminal::signals::{self, Event, Events};
-
 mod changes;
 mod rounds;
 
-/// What a round has brought.
-#[derive(Debug)]
-pub struct Asked {
-    /// In the order given, or found.
-    pub answers: Vec<Answer>,
-    /// Nobody could be asked: one line that says why.
-    pub failure: Option<String>,
-}
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::{Signal, raise};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+
+use self::changes::History;
+use self::rounds::View;
+use crate::client::answer::Round;
+use crate::client::discover::ANSWERS_MAX;
+use crate::client::output::clock::Local;
+use crate::client::output::sort;
+use crate::client::output::{Format, Settings, Terminal, is_success};
+use crate::client::terminal::frame::Frame;
+use crate::client::terminal::screen::Screen;
+use crate::client::terminal::signals::{Event, Signals};
 
 /// Asks every `interval`, from the start of one round to the start of the next (or at once, where
 /// a round took longer), until the user leaves. Ok: whether everybody answered in the last whole
-/// round; not so before the first. `spoilt`: it can never be good.
+/// round; not so before the first. `search`: each round finds the hosts anew.
 ///
 /// # Errors
-/// Asking failed; standard output cannot be written to, or no signal handler can be installed.
-pub async fn run(
+/// Asking failed; standard output cannot be written to, or signals cannot be taken over.
+pub(crate) async fn run(
     settings: Settings,
     interval: Duration,
-    spoilt: bool,
-    mut ask: impl AsyncFnMut() -> io::Result<Asked>,
+    search: bool,
+    mut ask: impl AsyncFnMut() -> io::Result<Round>,
 ) -> io::Result<bool> {
-    let good = Arc::new(AtomicBool::new(false));
-    let mut watch = Watch::start(settings, interval)?;
-    if watch.screen.is_none() {
-        signals::leave_apart(Arc::clone(&good))?;
-    }
+    let mut good = false;
+    let mut watch = Watch::start(settings, interval, search)?;
     loop {
         let start = Instant::now();
-        let Some(asked) = watch.until(ask()).await? else {
-            return Ok(good.load(Ordering::Relaxed));
+        let Some(round) = watch.until(ask()).await? else {
+            return Ok(good);
         };
-        let everybody = watch.show(asked?)?;
-        good.store(everybody && !spoilt, Ordering::Relaxed);
-        if watch
-            .until(tokio::time::sleep_until(start + interval))
-            .await?
-            .is_none()
-        {
-            return Ok(good.load(Ordering::Relaxed));
+        let Some(everybody) = watch.show(round?).await? else {
+            return Ok(good);
+        };
+        good = everybody;
+        let pause = sleep_until(start + interval);
+        if watch.until(pause).await?.is_none() {
+            return Ok(good);
         }
     }
 }
 
+/// Writes to standard error and standard output on a thread apart, because a write to a pipe whose
+/// reader sleeps cannot be interrupted: a signal ends the process all the same. A standard error
+/// that cannot be written to leaves nobody to tell.
+pub(crate) async fn print(out: Vec<u8>, err: Vec<u8>) -> io::Result<()> {
+    let write = move || {
+        let _ = io::stderr().write_all(&err);
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&out)?;
+        stdout.flush()
+    };
+    spawn_blocking(write).await.map_err(io::Error::other)?
+}
+
 /// Whether a round was one in which everybody answered, and anybody.
-fn is_good(format: Format, answers: &[Answer]) -> bool {
-    !answers.is_empty() && answers.iter().all(|answer| is_success(format, answer))
+fn is_good(format: Format, round: &Round) -> bool {
+    let mut outcomes = round.answers.iter().map(|answer| &answer.outcome);
+    let everybody = outcomes.all(|outcome| is_success(format, outcome));
+    everybody && !round.answers.is_empty() && round.failure.is_none()
 }
 
 struct Watch {
     settings: Settings,
     interval: Duration,
+    search: bool,
     history: History,
     clock: Local,
+    signals: Signals,
     /// None where standard output is no terminal, or one that cannot be drawn on.
-    screen: Option<(Screen, Events)>,
+    screen: Option<Screen>,
     frame: Frame,
 }
 
 impl Watch {
-    fn start(settings: Settings, interval: Duration) -> io::Result<Self> {
-        let header = format!("asking every {} s", interval.as_secs_f64());
+    /// First the signals, then the screen: no signal finds it taken and nobody to give it back.
+    fn start(settings: Settings, interval: Duration, search: bool) -> io::Result<Self> {
+        let drawn = settings.terminal == Terminal::Screen;
         let watch = Self {
             settings,
             interval,
-            history: History::default(),
+            search,
+            history: History::new(if search { ANSWERS_MAX } else { usize::MAX }),
             clock: Local::new(),
-            screen: if settings.screen {
-                Some(take_screen()?)
-            } else {
-                None
-            },
+            signals: Signals::take(drawn)?,
+            screen: drawn.then(Screen::enter).transpose()?,
             frame: Frame {
-                header,
+                header: format!("asking every {} s", interval.as_secs_f64()),
                 lines: Vec::new(),
             },
         };
@@ -110,23 +113,20 @@ impl Watch {
     async fn until<F: Future>(&mut self, future: F) -> io::Result<Option<F::Output>> {
         let mut future = std::pin::pin!(future);
         loop {
-            let Some((screen, events)) = &mut self.screen else {
-                return Ok(Some(future.await));
-            };
             let event = tokio::select! {
                 biased;
-                event = events.next() => event,
+                event = self.signals.next() => event?,
                 done = &mut future => return Ok(Some(done)),
             };
-            match event {
-                Event::Leave => return Ok(None),
-                Event::Resized => {}
-                Event::Suspend => {
+            match (event, &mut self.screen) {
+                (Event::Leave, _) => return Ok(None),
+                (Event::Suspend, Some(screen)) => {
                     // The shell has its screen back until it says `fg`.
                     screen.suspend()?;
                     raise(Signal::SIGSTOP)?;
                     screen.resume()?;
                 }
+                (Event::Suspend | Event::Resized, _) => {}
             }
             self.draw()?;
         }
@@ -134,72 +134,67 @@ impl Watch {
 
     fn draw(&self) -> io::Result<()> {
         match &self.screen {
-            Some((screen, _)) => screen.draw(&self.frame),
+            Some(screen) => screen.draw(&self.frame),
             None => Ok(()),
         }
     }
 
-    /// Ok: whether the round was good.
-    fn show(&mut self, asked: Asked) -> io::Result<bool> {
-        let Asked {
-            mut answers,
-            failure,
-        } = asked;
-        let now = SystemTime::now();
-        let absent = self.history.absent(&answers, now);
-        answers.extend(absent.iter().cloned());
-        let good = failure.is_none() && is_good(self.settings.format, &answers);
-        sort::sort(&mut answers, self.settings.sort, self.settings.reverse);
-        let changes = self.history.note(&answers);
-        if self.settings.lines_leave_at_once() {
-            answers = absent;
+    /// Some: whether the round was good; None: the user wants to leave.
+    async fn show(&mut self, mut round: Round) -> io::Result<Option<bool>> {
+        // JSON lines have left as they came, but for the hosts that are found no more.
+        let at_once = self.settings.lines_leave_at_once();
+        let printed = if at_once { round.answers.len() } else { 0 };
+        if self.search {
+            round.answers.extend(self.history.absent(&round.answers));
         }
-        let round = Round {
-            settings: Settings {
-                sort: None,
-                reverse: false,
-                ..self.settings
-            },
+        let good = is_good(self.settings.format, &round);
+        if !at_once {
+            let Settings { sort, reverse, .. } = self.settings;
+            sort::sort(&mut round.answers, sort, reverse);
+        }
+        let changes = self.history.note(&round.answers);
+        let view = View {
+            settings: &self.settings,
             clock: &self.clock,
-            now,
-            changes,
-            answers,
-            failure,
+            now: SystemTime::now(),
+            answers: &round.answers[printed..],
+            changes: &changes[printed..],
+            failure: round.failure.as_deref(),
         };
         if self.screen.is_some() {
-            self.frame = round.frame(self.interval)?;
+            self.frame = view.frame(self.interval)?;
             self.draw()?;
-        } else {
-            round.append(&mut io::stdout().lock(), &mut io::stderr())?;
+            return Ok(Some(good));
         }
-        Ok(good)
+        let (out, err) = view.append()?;
+        let done = self.until(print(out, err)).await?;
+        Ok(done.transpose()?.map(|()| good))
     }
-}
-
-/// First the handlers, then the screen: no signal finds it taken and nobody to give it back.
-fn take_screen() -> io::Result<(Screen, Events)> {
-    let events = Events::new()?;
-    Ok((Screen::enter()?, events))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::slice;
-
     use super::*;
     use crate::client::answer::samples::{down, error, up};
 
     #[test]
     fn a_round_is_good_when_everybody_and_anybody_answered() {
-        let (web, db, odd) = (
-            up("web1", 60, None, None),
-            down("db1", "no answer"),
-            error("odd", "hello"),
-        );
-        assert!(is_good(Format::Table, slice::from_ref(&web)));
-        assert!(!is_good(Format::Table, &[]));
-        assert!(!is_good(Format::Table, &[web.clone(), db]));
-        assert!(!is_good(Format::Json, slice::from_ref(&odd)));
-        assert!(is_good(Format::Text, &[web, odd]));
+        let web = || up("web1", 60, None, None);
+        let db = || down("db1", "no answer");
+        let odd = || error("odd", "hello");
+        let good = |format, answers| {
+            let failure = None;
+            is_good(format, &Round { answers, failure })
+        };
+        assert!(good(Format::Table, vec![web()]));
+        assert!(!good(Format::Table, vec![]));
+        assert!(!good(Format::Table, vec![web(), db()]));
+        assert!(!good(Format::Json, vec![odd()]));
+        assert!(good(Format::Text, vec![web(), odd()]));
+        let cut = Round {
+            answers: vec![web()],
+            failure: Some("too many answers".to_owned()),
+        };
+        assert!(!is_good(Format::Table, &cut));
     }
 }

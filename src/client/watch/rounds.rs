@@ -1,162 +1,108 @@
 //! A round that is over → a frame for the screen, or bytes to append. Pure.
 
-use std::io::{self, Write};
-use std::slice;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::changes::Change;
-use crate::client::answer::{Answer, Outcome};
+use crate::client::answer::{Answer, Status};
 use crate::client::output::clock::Local;
-use crate::client::output::{Format, Renderer, Settings, table, text};
+use crate::client::output::{self, Format, Row, Settings, push_text};
 use crate::client::terminal::frame::{Frame, Line};
-use crate::escape;
 
-/// Everything that is shown of it.
-pub(super) struct Round<'a> {
-    pub(super) settings: Settings,
+/// Everything that is shown of a round.
+pub(super) struct View<'a> {
+    pub(super) settings: &'a Settings,
     pub(super) clock: &'a Local,
     pub(super) now: SystemTime,
     /// In the order in which they are shown.
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: &'a [Answer],
     /// One for each answer.
-    pub(super) changes: Vec<Change>,
-    /// Why nobody could be asked.
-    pub(super) failure: Option<String>,
+    pub(super) changes: &'a [Change],
+    /// Why nobody could be asked, or that not everybody is listed.
+    pub(super) failure: Option<&'a str>,
 }
 
-impl Round<'_> {
+impl View<'_> {
     /// For the screen: a header, and the lines of the format.
-    pub(super) fn frame(self, interval: Duration) -> io::Result<Frame> {
+    pub(super) fn frame(&self, interval: Duration) -> io::Result<Frame> {
         let header = format!(
             "{}  every {} s  {}",
             self.clock.hms(self.now),
             interval.as_secs_f64(),
             self.counts()
         );
-        let urgent = self.urgent_rows();
-        let failure = self.failure.as_ref().map(|line| Line {
+        let (mut bytes, mut told) = (Vec::new(), Vec::new());
+        let rows = self.rows();
+        if self.settings.format == Format::Text {
+            // Failures stand among the replies: standard error would write across the picture.
+            for row in &rows {
+                push_text(&mut bytes, &mut told, self.settings, row);
+                bytes.append(&mut told);
+            }
+        } else {
+            output::write(&mut bytes, &mut told, self.settings, &rows)?;
+        }
+        let urgent = |row| self.settings.format == Format::Table && self.is_urgent(row);
+        let line = |(row, text): (usize, &str)| Line {
+            text: text.to_owned(),
+            urgent: urgent(row),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let failure = self.failure.map(|line| Line {
             text: format!("ruptime: {line}"),
             urgent: true,
         });
-        let mut bytes = Vec::new();
-        match self.settings.format {
-            // Failures stand among the replies: standard error would write across the picture.
-            Format::Text => self.text(&mut bytes, None)?,
-            _ => self.print(&mut bytes)?,
+        let lines = text.lines().enumerate().map(line).chain(failure);
+        Ok(Frame {
+            header,
+            lines: lines.collect(),
+        })
+    }
+
+    /// Elsewhere: what the format prints, for standard output and standard error; a table with the
+    /// time above and a blank line below.
+    pub(super) fn append(&self) -> io::Result<(Vec<u8>, Vec<u8>)> {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        if let Some(line) = self.failure {
+            err.extend(format!("ruptime: {line}\n").bytes());
         }
-        let line = |(row, text): (usize, &str)| Line {
-            text: text.to_owned(),
-            urgent: urgent.get(row).copied().unwrap_or(false),
+        let table = self.settings.format == Format::Table;
+        if table {
+            let time = self.clock.date_hms(self.now);
+            out.extend(format!("{time}  {}\n", self.counts()).bytes());
+        }
+        output::write(&mut out, &mut err, self.settings, &self.rows())?;
+        if table {
+            out.push(b'\n');
+        }
+        Ok((out, err))
+    }
+
+    fn rows(&self) -> Vec<Row<'_>> {
+        let row = |(answer, change): (_, &Change)| Row {
+            answer,
+            mark: change.mark(self.clock, self.now),
         };
-        let lines = String::from_utf8_lossy(&bytes)
-            .lines()
-            .enumerate()
-            .map(line)
-            .chain(failure)
-            .collect();
-        Ok(Frame { header, lines })
+        self.answers.iter().zip(self.changes).map(row).collect()
     }
 
-    /// Elsewhere: what the format prints; a table with the time above and a blank line below.
-    pub(super) fn append(self, out: &mut impl Write, err: &mut impl Write) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        if let Some(line) = &self.failure {
-            // A standard error that cannot be written to leaves nobody to tell.
-            let _ = writeln!(err, "ruptime: {line}");
-        }
-        match self.settings.format {
-            Format::Text => {
-                let mut failures = Vec::new();
-                self.text(&mut bytes, Some(&mut failures))?;
-                let _ = err.write_all(&failures);
-            }
-            Format::Table => {
-                writeln!(
-                    bytes,
-                    "{}  {}",
-                    self.clock.date_hms(self.now),
-                    self.counts()
-                )?;
-                self.print(&mut bytes)?;
-                bytes.push(b'\n');
-            }
-            _ => self.print(&mut bytes)?,
-        }
-        out.write_all(&bytes)?;
-        out.flush()
-    }
-
-    fn print(self, out: &mut Vec<u8>) -> io::Result<()> {
-        if self.settings.format == Format::Table {
-            let rows = self
-                .answers
-                .iter()
-                .zip(&self.changes)
-                .map(|(answer, change)| table::Row {
-                    answer,
-                    mark: change.mark(self.clock).into(),
-                });
-            return table::write(
-                out,
-                &rows.collect::<Vec<_>>(),
-                table::Style::from(&self.settings),
-            );
-        }
-        let mut renderer = Renderer::new(self.settings, out, io::sink());
-        for (slot, answer) in self.answers.into_iter().enumerate() {
-            renderer.answer(slot, answer)?;
-        }
-        renderer.finish()
-    }
-
-    /// Replies, failures and changes; all in `out` where there is no `err`.
-    fn text(&self, out: &mut Vec<u8>, mut err: Option<&mut Vec<u8>>) -> io::Result<()> {
-        for (answer, change) in self.answers.iter().zip(&self.changes) {
-            let mut told = Vec::new();
-            text::write(out, &mut told, &self.settings, slice::from_ref(answer))?;
-            if *change != Change::None {
-                let host = escape::line(answer.host.as_bytes());
-                let state = match &answer.outcome {
-                    Outcome::Up { .. } => "",
-                    Outcome::Error { .. } => "error ",
-                    Outcome::Down { .. } => "down ",
-                };
-                writeln!(told, "ruptime: {host}: {state}{}", change.mark(self.clock))?;
-            }
-            match &mut err {
-                Some(err) => err.append(&mut told),
-                None => out.append(&mut told),
-            }
-        }
-        Ok(())
-    }
-
-    /// Which lines of a table are of hosts that are not up, or changed.
-    fn urgent_rows(&self) -> Vec<bool> {
-        if self.settings.format != Format::Table {
-            return Vec::new();
-        }
-        let urgent = |(answer, change): (&Answer, &Change)| {
-            !matches!(answer.outcome, Outcome::Up { .. }) || *change != Change::None
-        };
-        self.answers.iter().zip(&self.changes).map(urgent).collect()
+    /// Whether the host of a row is not up, or has changed.
+    fn is_urgent(&self, row: usize) -> bool {
+        let down = |answer: &Answer| answer.outcome.status() != Status::Up;
+        let changed = |change: &Change| *change != Change::None;
+        self.answers.get(row).is_some_and(down) || self.changes.get(row).is_some_and(changed)
     }
 
     /// `3 up, 1 down`, without what there is none of.
     fn counts(&self) -> String {
-        let (mut up, mut error, mut down) = (0, 0, 0);
-        for answer in &self.answers {
-            match answer.outcome {
-                Outcome::Up { .. } => up += 1,
-                Outcome::Error { .. } => error += 1,
-                Outcome::Down { .. } => down += 1,
+        let told = [Status::Up, Status::Down, Status::Error].into_iter();
+        let told = told.filter_map(|status| {
+            let is = |answer: &&Answer| answer.outcome.status() == status;
+            match self.answers.iter().filter(is).count() {
+                0 => None,
+                count => Some(format!("{count} {}", status.as_str())),
             }
-        }
-        let counted = [(up, "up"), (down, "down"), (error, "error")];
-        let told = counted
-            .iter()
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, what)| format!("{n} {what}"));
+        });
         told.collect::<Vec<_>>().join(", ")
     }
 }
@@ -166,44 +112,39 @@ mod tests {
     use super::*;
     use crate::client::answer::samples::{down, error, up};
 
-    fn round(clock: &Local, format: Format) -> Round<'_> {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(86_399);
-        let answers = vec![
+    /// Shows a round of four hosts.
+    fn viewed<T>(format: Format, show: impl Fn(View<'_>) -> T) -> T {
+        let answers = [
             up("web1", 60, Some(2), None),
             up("web2", 120, Some(2), None),
             down("db1", "refused"),
             error("odd", "hello"),
         ];
         let since = Change::Since(SystemTime::UNIX_EPOCH);
-        let changes = vec![Change::None, Change::Rebooted, since, Change::None];
-        let settings = Settings {
-            terminal: true,
-            ..Settings::new(format, true)
-        };
-        Round {
-            settings,
-            clock,
-            now,
-            answers,
-            changes,
+        show(View {
+            settings: &Settings::new(format, true),
+            clock: &Local::utc(),
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(86_399),
+            answers: &answers,
+            changes: &[Change::None, Change::Rebooted, since, Change::None],
             failure: None,
-        }
+        })
     }
 
     fn appended(format: Format) -> (String, String) {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        round(&Local::utc(), format)
-            .append(&mut out, &mut err)
-            .expect("written");
+        let (out, err) = viewed(format, |view| view.append()).expect("written");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (text(out), text(err))
     }
 
+    fn framed(format: Format, interval: u64) -> Frame {
+        let interval = Duration::from_millis(interval);
+        viewed(format, |view| view.frame(interval)).expect("a frame")
+    }
+
     #[test]
     fn a_frame_of_a_table_knows_what_is_urgent() {
-        let frame = round(&Local::utc(), Format::Table)
-            .frame(Duration::from_millis(2500))
-            .expect("a frame");
+        let frame = framed(Format::Table, 2500);
         assert_eq!(frame.header, "23:59:59  every 2.5 s  2 up, 1 down, 1 error");
         let lines: Vec<_> = frame
             .lines
@@ -223,31 +164,26 @@ mod tests {
 
     #[test]
     fn that_nobody_could_be_asked_is_told_on_the_screen_and_elsewhere() {
-        let clock = Local::utc();
-        let failed = || Round {
-            answers: vec![],
-            changes: vec![],
-            failure: Some("no network".to_owned()),
-            ..round(&clock, Format::Json)
+        let failed = |view: View<'_>| {
+            let view = View {
+                answers: &[],
+                changes: &[],
+                failure: Some("no network"),
+                ..view
+            };
+            (view.frame(Duration::from_secs(2)), view.append())
         };
-        let frame = failed().frame(Duration::from_secs(2)).expect("a frame");
-        assert_eq!(
-            frame.lines.last().map(|line| line.text.as_str()),
-            Some("ruptime: no network")
-        );
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        failed().append(&mut out, &mut err).expect("written");
-        assert_eq!(
-            (&*out, &*err),
-            (&b"[]\n"[..], &b"ruptime: no network\n"[..])
-        );
+        let (frame, appended) = viewed(Format::Json, failed);
+        let last = frame.expect("a frame").lines.pop();
+        assert_eq!(last.expect("a line").text, "ruptime: no network");
+        let (out, err) = appended.expect("written");
+        assert_eq!(out, b"[]\n");
+        assert_eq!(err, b"ruptime: no network\n");
     }
 
     #[test]
     fn on_the_screen_failures_of_text_stand_among_the_replies() {
-        let frame = round(&Local::utc(), Format::Text)
-            .frame(Duration::from_secs(2))
-            .expect("a frame");
+        let frame = framed(Format::Text, 2000);
         let lines: Vec<_> = frame.lines.iter().map(|l| l.text.as_str()).collect();
         assert_eq!(
             lines,
@@ -295,7 +231,7 @@ mod tests {
                 .len(),
             4
         );
-        assert_eq!(appended(Format::JsonLines).0.lines().count(), 4);
-        assert!(appended(Format::OpenMetrics).0.ends_with("# EOF\n"));
+        assert_eq!(appended(Format::Jsonl).0.lines().count(), 4);
+        assert!(appended(Format::Openmetrics).0.ends_with("# EOF\n"));
     }
 }

@@ -25,9 +25,11 @@ pub fn reply(bytes: &[u8]) {
                 report.load.is_none_or(|load| load.iter().all(sane)),
                 "{report:?}"
             );
-            // Whatever line follows, the first one decides.
-            let followed = [bytes, b"\nerror: later"].concat();
-            assert_eq!(report::parse(&followed), Ok(report));
+            // Whatever follows and whatever stands before it, the first uptime line decides.
+            let followed = [bytes, b"\nerror: later\nup 1 min"].concat();
+            assert_eq!(report::parse(&followed).as_ref(), Ok(&report));
+            let behind = [b"Welcome!\n", bytes].concat();
+            assert_eq!(report::parse(&behind).as_ref(), Ok(&report));
         }
         Err(reason) => {
             assert!(is_safe_line(&reason.to_string(), 250), "{reason:?}");
@@ -38,6 +40,106 @@ pub fn reply(bytes: &[u8]) {
             );
         }
     }
+    in_pieces(bytes);
+}
+
+/// However a reply comes in, it is the same.
+fn in_pieces(bytes: &[u8]) {
+    let mut reader = report::Reader::default();
+    let length = 1 + bytes.first().map_or(0, |byte| usize::from(*byte));
+    bytes.chunks(length).for_each(|piece| reader.feed(piece));
+    assert_eq!(
+        reader.finish(),
+        report::parse(bytes),
+        "in pieces of {length}"
+    );
+}
+
+/// Bytes that choose: each picks a number or a spelling.
+struct Choices<'a>(std::slice::Iter<'a, u8>);
+
+impl Choices<'_> {
+    fn below(&mut self, bound: u32) -> u32 {
+        u32::from(self.0.next().copied().unwrap_or(0)) * 4 % bound
+    }
+
+    fn one_of<T: Copy>(&mut self, among: &[T]) -> T {
+        let bound = u32::try_from(among.len()).expect("a short list");
+        among[usize::try_from(self.below(bound)).expect("an index")]
+    }
+}
+
+/// A line that is written as some system writes it is read back to the same values.
+pub fn spelled_line(bytes: &[u8]) {
+    let mut choices = Choices(bytes.iter());
+    let clock = choices.one_of(&[
+        " 21:04:41 ",
+        "9:41AM  ",
+        " 3:05 PM ",
+        "15.12.09 ",
+        "??:???? ",
+        "2026-03-05T10:11:12+01:00 ",
+        "Thu Mar  5 10:11:12 CET 2026, ",
+        "下午3:05 ",
+    ]);
+    let (span, seconds) = spelled_span(&mut choices);
+    let count = choices.below(1020);
+    let (users, count) = choices.one_of(&[
+        ("N users", Some(count)),
+        ("N user(s)", Some(count)),
+        ("Nuser", Some(count)),
+        ("no users", Some(0)),
+        ("? users", None),
+    ]);
+    let users = users.replace('N', &count.unwrap_or(0).to_string());
+    let (loads, load) = spelled_loads(&mut choices);
+    let line = format!("{clock}up {span}, {users}, {loads}\r\n");
+    let report =
+        report::parse(line.as_bytes()).unwrap_or_else(|reason| panic!("{line:?}: {reason}"));
+    assert_eq!(report.uptime.as_secs(), u64::from(seconds), "{line:?}");
+    assert_eq!(report.users, count, "{line:?}");
+    assert_eq!(report.load, Some(load), "{line:?}");
+}
+
+/// A span and its seconds.
+fn spelled_span(choices: &mut Choices<'_>) -> (String, u32) {
+    let (days, hours, minutes) = (choices.below(1020), choices.below(24), choices.below(60));
+    let (time, seconds) = choices.one_of(&[
+        ("H:MM", 0),
+        ("H:MM:59", 59),
+        ("H hrs, M mins", 0),
+        ("Hhour(s) Mminutes 59secs", 59),
+    ]);
+    let time = time
+        .replace("MM", &format!("{minutes:02}"))
+        .replace('M', &minutes.to_string())
+        .replace('H', &hours.to_string());
+    let day = choices.one_of(&["days", "day", " day(s)", " Days"]);
+    let comma = choices.one_of(&[", ", " ", ",", ",   "]);
+    let seconds = days * 86_400 + hours * 3600 + minutes * 60 + seconds;
+    (format!("{days}{day}{comma}{time}"), seconds)
+}
+
+/// Loads with their label, and their values.
+fn spelled_loads(choices: &mut Choices<'_>) -> (String, [f64; 3]) {
+    let label = choices.one_of(&[
+        "load average:",
+        "load averages: ",
+        "Load average : ",
+        "load ",
+        "carga promedio: ",
+        "平均负载：",
+    ]);
+    let (point, separator) =
+        choices.one_of(&[(".", ", "), (".", " "), (".", ","), (",", ", "), (",", " ")]);
+    let hundredths = [
+        choices.below(1020),
+        choices.below(1020) * 1000,
+        choices.below(3),
+    ];
+    let loads = hundredths.map(|load| format!("{}{point}{:02}", load / 100, load % 100));
+    let values = hundredths.map(|load| f64::from(load) / 100.0);
+    (format!("{label}{}", loads.join(separator)), values)
 }
 
 /// A HOST means what it means also when it is written in its plainest form.
@@ -192,6 +294,9 @@ mod tests {
     fn what_was_found_is_mended() {
         let found = crate::found::inputs;
         found("reply").iter().for_each(|bytes| reply(bytes));
+        found("spelled_line")
+            .iter()
+            .for_each(|bytes| spelled_line(bytes));
         found("hosts_file")
             .iter()
             .for_each(|bytes| hosts_file(bytes));
@@ -205,6 +310,11 @@ mod tests {
         #[test]
         fn replies(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
             reply(&bytes);
+        }
+
+        #[test]
+        fn spelled_lines(bytes in prop::collection::vec(any::<u8>(), 16)) {
+            spelled_line(&bytes);
         }
 
         #[test]

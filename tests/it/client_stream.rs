@@ -54,6 +54,37 @@ fn the_textbooks_popen_server_serves_line_by_line_and_serially() {
     assert_eq!(server.asked(), 4);
 }
 
+/// A fleet keeps 1 KiB of a reply, and reads all of it.
+#[test]
+fn an_uptime_line_is_found_behind_a_long_greeting_in_pieces() {
+    let server = Fake::stream("127.0.0.1", |peer, stop| {
+        peer.set_nodelay(true).unwrap();
+        let greeting = "Welcome to Debian GNU/Linux 13\n\n".repeat(100);
+        for piece in [
+            &greeting,
+            " 15:12:09 up 3 da",
+            "ys,  4:05,  ? users,  load average: N/A\n",
+        ] {
+            peer.write_all(piece.as_bytes()).unwrap();
+            stop.pause(Duration::from_millis(20));
+        }
+    });
+    let ran = ruptime(&[
+        "-o",
+        "jsonl",
+        &server.host(),
+        &server.host().replace("127.0.0.1", "localhost"),
+    ]);
+    let out = String::from_utf8_lossy(&ran.out);
+    for part in [
+        r#""uptime_seconds":273900,"#,
+        r#""users":null,"load":null,"#,
+    ] {
+        assert_eq!(out.matches(part).count(), 2, "{ran:?}");
+    }
+    assert_eq!(ran.status, 0, "{ran:?}");
+}
+
 #[test]
 fn a_server_that_reads_first_gets_its_end_of_file_from_nobody() {
     // The textbook's client sends nothing and closes after the reply; so do we.

@@ -16,6 +16,7 @@ mod trace;
 mod unix;
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::mem;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -32,7 +33,7 @@ use self::trace::Trace;
 use crate::client::answer::{Answer, Outcome};
 use crate::client::fleet::descriptors::Budget;
 use crate::client::hosts::target::{Endpoint, Host, Port, Target};
-use crate::client::report::{self, NotUptime};
+use crate::client::report::NotUptime;
 use crate::escape;
 
 /// How long to wait for a descriptor when there is none: until another host's is closed.
@@ -234,10 +235,10 @@ impl Prober {
 }
 
 /// A reply → whether it is an answer, and whether a later one may be better.
-pub(crate) fn judge(reply: Reply) -> (Outcome, bool) {
+pub(crate) fn judge(mut reply: Reply) -> (Outcome, bool) {
     let (too_long, nothing) = (reply.too_long, reply.total == 0);
     // Not from what is kept: the verdict does not hang on how many hosts are asked.
-    let report = report::parse(&reply.line);
+    let report = mem::take(&mut reply.reader).finish();
     let raw = reply.into_kept();
     let (reason, is_reply, again) = match report {
         _ if too_long => {

@@ -1,18 +1,17 @@
 //! What has come of a reply so far, bounded. Pure.
 
+use crate::client::report::Reader;
+
 /// A longer reply than this is refused; the daemon cuts its own there.
 pub(crate) const REPLY_MAX: usize = 64 * 1024;
 
-/// As much of the first line decides whether a reply is an answer, whatever is kept of it.
-const LINE_MAX: usize = 1024;
-
-/// The bytes of a reply: the first `keep` of them, and how many there were.
+/// The bytes of a reply: the first `keep` of them, how many there were, and what all of them say.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
     /// The first bytes.
     pub(crate) kept: Vec<u8>,
-    /// The first bytes from the first that is not blank on: what is judged.
-    pub(crate) line: Vec<u8>,
+    /// Reads all of it, so that the verdict does not hang on how much is kept.
+    pub(crate) reader: Reader,
     /// How many bytes came in all.
     pub(crate) total: usize,
     /// It is longer than [`REPLY_MAX`], or did not fit into the buffer: no whole reply.
@@ -25,13 +24,9 @@ impl Reply {
     pub(crate) fn add(&mut self, bytes: &[u8], length: usize, keep: usize) {
         let room = keep.saturating_sub(self.kept.len()).min(bytes.len());
         self.kept.extend_from_slice(&bytes[..room]);
-        let said = if self.line.is_empty() {
-            bytes.trim_ascii_start()
-        } else {
-            bytes
-        };
-        let room = LINE_MAX.saturating_sub(self.line.len()).min(said.len());
-        self.line.extend_from_slice(&said[..room]);
+        if !self.too_long {
+            self.reader.feed(bytes);
+        }
         self.total = self.total.saturating_add(length);
         self.too_long |= length > bytes.len() || self.total > REPLY_MAX;
     }
@@ -87,13 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_is_there_whatever_is_kept() {
+    fn the_uptime_line_is_found_whatever_is_kept() {
         let mut reply = Reply::default();
-        reply.add(b"\n \r\n", 4, 3);
-        reply.add(b"\n up ", 5, 3);
-        reply.add(&[b' '; LINE_MAX], LINE_MAX, 3);
-        assert_eq!(reply.kept, b"\n \r");
-        assert!(reply.line.starts_with(b"up  ") && reply.line.len() == LINE_MAX);
+        reply.add(b"Welcome\n \r\n", 11, 3);
+        reply.add(b"\n up 3 day", 10, 3);
+        reply.add(b"s, 1 user", 9, 3);
+        assert_eq!(reply.kept, b"Wel");
+        let report = reply.reader.finish().expect("an uptime line");
+        assert_eq!((report.uptime.as_secs(), report.users), (259_200, Some(1)));
     }
 
     #[test]

@@ -23,7 +23,7 @@ _ruptimed() {
 
     case "${cmd}" in
         ruptimed)
-            opts="-l -i -c -h -V --listen --inetd --handoff --max-age --max-children --max-per-source --child-timeout --idle-timeout --allow --rate-limit --log-level --help --version"
+            opts="-l -i -c -h -V --listen --inetd --handoff --max-age --max-children --max-per-source --child-timeout --idle-timeout --allow --rate-limit --socket-mode --socket-group --log-level --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -70,6 +70,14 @@ _ruptimed() {
                     return 0
                     ;;
                 --rate-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket-mode)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket-group)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

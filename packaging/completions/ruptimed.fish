@@ -8,6 +8,8 @@ complete -c ruptimed -l child-timeout -d 'The time a command has; then its proce
 complete -c ruptimed -l idle-timeout -d 'Leave when nobody asked for so long; only with inherited sockets [default: never]' -r
 complete -c ruptimed -l allow -d 'Answer only these addresses, in CIDR notation; UNIX sockets always (repeatable) [default: everyone]' -r
 complete -c ruptimed -l rate-limit -d 'Datagram replies a second to one source (an IPv4 /24, an IPv6 /56), and N times 512 bytes; 0 is no limit' -r
+complete -c ruptimed -l socket-mode -d 'The mode of the socket file, in octal; only with --listen unix:PATH [default: 0777 less the umask]' -r
+complete -c ruptimed -l socket-group -d 'The group of the socket file, a name or a number; only with --listen unix:PATH [default: the daemon\'s own]' -r
 complete -c ruptimed -l log-level -d 'The least severe records to write' -r -f -a "error\t'the daemon, or a command, cannot do its work'
 warning\t'something is wrong, and the daemon goes on'
 notice\t'start, end, and what an administrator wants to see once'

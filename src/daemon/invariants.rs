@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use crate::daemon::datagrams::rate_limit::RateLimiter;
-use crate::daemon::sockets::bind::ListenAddr;
+use crate::daemon::sockets::address::ListenAddr;
 
 /// An address of `--listen` is written as it is read, and what is wrong with one fits on a line.
 pub fn listen_address(text: &str) {

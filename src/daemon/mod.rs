@@ -67,6 +67,7 @@ fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
     sys::stop_ignoring_sigchld()
         .map_err(|errno| Refused::Failed(format!("sigaction: {}", errno.desc())))?;
     let command = child::Command::new(&options.command).map_err(Refused::Usage)?;
+    options.check().map_err(Refused::Usage)?;
     let mut sockets = inherit::acquire(options)?;
     // Removed when this function returns, however it does.
     let _bound_paths = std::mem::take(&mut sockets.bound_paths);

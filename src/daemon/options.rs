@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, ValueEnum};
 use ipnet::IpNet;
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Group};
 
 use crate::daemon::logging::Level;
-use crate::daemon::sockets::bind::ListenAddr;
+use crate::daemon::sockets::address::ListenAddr;
+use crate::daemon::sockets::unix::Access;
 
 /// The longest time an option takes: a year. Keeps every deadline far from overflow.
 const MAX_SECONDS: f64 = 366.0 * 86_400.0;
@@ -80,6 +83,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "10")]
     pub(crate) rate_limit: u32,
 
+    /// The mode of the socket file, in octal; only with --listen unix:PATH [default: 0777 less the
+    /// umask]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub(crate) socket_mode: Option<Mode>,
+
+    /// The group of the socket file, a name or a number; only with --listen unix:PATH [default: the
+    /// daemon's own]
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    pub(crate) socket_group: Option<Gid>,
+
     /// The least severe records to write
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "notice")]
     pub(crate) log_level: Level,
@@ -87,6 +100,35 @@ pub(crate) struct Options {
     /// The command that answers, and its arguments [default: /usr/bin/uptime]
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+impl Options {
+    /// Who may connect to the sockets of `--listen unix:PATH`.
+    pub(crate) fn access(&self) -> Access {
+        Access {
+            mode: self.socket_mode,
+            group: self.socket_group,
+        }
+    }
+
+    /// What clap cannot see: options that need another one, of a certain kind.
+    ///
+    /// # Errors
+    /// One sentence that names the option.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let has_file = |listen: &ListenAddr| matches!(listen, ListenAddr::Unix(_));
+        let given = match (self.socket_mode, self.socket_group) {
+            (None, None) => return Ok(()),
+            (Some(_), _) => "--socket-mode",
+            (None, Some(_)) => "--socket-group",
+        };
+        if self.listen.iter().any(has_file) {
+            return Ok(());
+        }
+        Err(format!(
+            "{given} needs --listen unix:PATH: nothing else makes a socket file"
+        ))
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -122,6 +164,32 @@ fn seconds_above_zero(text: &str) -> Result<Duration, String> {
 fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
     text.parse()
         .map_err(|_| "not a whole number from 1 up".to_owned())
+}
+
+/// The mode of a file in octal, as chmod(1) takes it.
+fn mode(text: &str) -> Result<Mode, String> {
+    let is_octal =
+        (1..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let bits = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
+    bits.filter(|bits| *bits <= 0o777)
+        .and_then(Mode::from_bits)
+        .ok_or_else(|| "not a mode in octal from 0 to 0777, such as 0660".to_owned())
+}
+
+/// A group's name in group(5), else its number.
+fn group(text: &str) -> Result<Gid, String> {
+    match Group::from_name(text) {
+        Ok(Some(group)) => return Ok(group.gid),
+        Ok(None) => {}
+        Err(errno) => return Err(format!("cannot be looked up: {}", errno.desc())),
+    }
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| is_number);
+    // The last number means "leave it" to chown(2).
+    number
+        .filter(|number| *number != u32::MAX)
+        .map(Gid::from_raw)
+        .ok_or_else(|| "there is no such group".to_owned())
 }
 
 /// A network in CIDR notation, or one address.
@@ -181,12 +249,35 @@ mod tests {
             &["--log-level", "loud"],
             &["--handoff", "fork"],
             &["--listen", ""],
+            &["--socket-mode", "rw"],
+            &["--socket-mode", "1777"],
+            &["--socket-mode", "00660"],
+            &["--socket-mode", "+66"],
+            &["--socket-mode", ""],
+            &["--socket-group", "no-such-group"],
+            &["--socket-group", "4294967295"],
+            &["--socket-group", ""],
             &["--listen", "127.0.0.1:0", "--inetd"],
             &["--listen", "127.0.0.1:0", "--idle-timeout", "1"],
             &["/usr/bin/uptime"],
         ] {
             assert!(parse(args).is_err(), "{args:?} was taken");
         }
+    }
+
+    #[test]
+    fn the_rights_of_a_socket_file_need_one() {
+        let options = parse(&["--socket-mode", "660", "--socket-group", "0"]).expect("valid");
+        let access = options.access();
+        assert_eq!(access.mode.map(|mode| mode.bits()), Some(0o660));
+        assert_eq!(access.group, Some(Gid::from_raw(0)));
+        let refused = |listen: &[&str]| {
+            let words = [&["--socket-group", "0"], listen].concat();
+            parse(&words).expect("valid").check().is_err()
+        };
+        assert!(refused(&[]) && refused(&["-i"]));
+        assert!(refused(&["-l", "10513"]) && refused(&["-l", "unix:@ruptime"]));
+        assert!(!refused(&["-l", "10513", "-l", "unix:/run/s"]));
     }
 
     #[test]

@@ -259,10 +259,32 @@ fn an_option_is_wrong() {
         (&["--listen", "::1:80"], "--listen"),
         (&["--listen", "127.0.0.1:70000"], "--listen"),
         (&["--listen", "unix:"], "--listen"),
+        (&["--listen", "unix:@"], "--listen"),
+        (&["--listen", "[fe80::1]:80"], "name its interface"),
+        (&["--socket-mode", "rw-rw----"], "--socket-mode"),
+        (&["--socket-mode", "01777"], "--socket-mode"),
+        (&["--socket-group", "no-such-group"], "no such group"),
         (&["--listen", "0", "--inetd"], "--inetd"),
         (&["--listen", "0", "--idle-timeout", "1"], "--idle-timeout"),
     ] {
         refused(with(options), 2, &[word, "--help"]);
+    }
+}
+
+/// Only a socket file has a mode and a group.
+#[test]
+fn rights_need_a_socket_file() {
+    for option in ["--socket-mode=0660", "--socket-group=0"] {
+        let name = option.split('=').next().expect("a name");
+        for others in [
+            &[][..],
+            &["--listen", "127.0.0.1:0"],
+            &["--listen", "unix:@ruptime-none"],
+            &["--inetd"],
+        ] {
+            let options: Vec<&str> = [option].iter().chain(others).copied().collect();
+            refused(with(&options), 2, &[name, "--listen unix:PATH"]);
+        }
     }
 }
 

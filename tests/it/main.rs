@@ -22,6 +22,7 @@ mod daemon_command;
 mod daemon_datagram;
 mod daemon_launch;
 mod daemon_limits;
+mod daemon_listen;
 mod daemon_manager;
 mod daemon_shared_sockets;
 mod daemon_stop;

@@ -20,6 +20,15 @@ pub(crate) fn listening(address: &dyn fmt::Display) {
     );
 }
 
+/// One of a host's addresses cannot be had; the others are served.
+pub(crate) fn not_listening(listen: &dyn fmt::Display, reason: &dyn fmt::Display) {
+    write(
+        Level::Warning,
+        &[("RUPTIME_LISTENER", listen)],
+        format_args!("--listen {listen}: {reason}; its other addresses are served"),
+    );
+}
+
 pub(crate) fn inherited(socket: &dyn fmt::Display) {
     write(
         Level::Info,

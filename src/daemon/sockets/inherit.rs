@@ -6,16 +6,20 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::stdin;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use listenfd::ListenFd;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::socket::{AddressFamily, SockType, getsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrStorage, getsockname, getsockopt, sockopt,
+};
 use nix::sys::stat::fstat;
 
 use crate::daemon::options::Options;
-use crate::daemon::sockets::bind::{self as listen, Bound};
+use crate::daemon::signals;
+use crate::daemon::sockets::bind::{self, Bound};
+use crate::daemon::sockets::unix::BoundPath;
 use crate::daemon::sockets::{Socket, classify};
 
 /// The first descriptor that a service manager passes (sd_listen_fds(3)).
@@ -26,7 +30,7 @@ const LISTEN_FDS_START: usize = 3;
 pub(crate) struct Sockets {
     pub(crate) sockets: Vec<Socket>,
     /// Paths of UNIX sockets to remove in the end: those that this process has bound.
-    pub(crate) bound_paths: Vec<listen::BoundPath>,
+    pub(crate) bound_paths: Vec<BoundPath>,
     pub(crate) inherited: bool,
 }
 
@@ -45,8 +49,12 @@ pub(crate) enum Refused {
 /// One sentence that names the option, the variable or the descriptor, and what to do.
 pub(crate) fn acquire(options: &Options) -> Result<Sockets, Refused> {
     if !options.listen.is_empty() {
+        let resolved = bind::resolve(&options.listen).map_err(Refused::Failed)?;
+        // From here on there is a file to remove in the end: no signal may just end the process.
+        signals::block()
+            .map_err(|errno| Refused::Failed(format!("sigprocmask: {}", errno.desc())))?;
         let Bound { sockets, paths } =
-            listen::bind_all(&options.listen).map_err(Refused::Failed)?;
+            bind::bind_all(&resolved, options.access()).map_err(Refused::Failed)?;
         return Ok(Sockets {
             sockets,
             bound_paths: paths,
@@ -206,20 +214,32 @@ fn take(manager: &mut ListenFd, index: usize, label: &str) -> Result<OwnedFd, St
     Err(format!("{label} {}", what_it_is(index + LISTEN_FDS_START)))
 }
 
+const NOT_SERVED: &str =
+    "is a socket of a kind that is not served here; TCP, UDP, UNIX and vsock sockets are";
+
 /// Says what a descriptor that is not served is, as far as /proc (proc(5)) tells.
 fn what_it_is(number: usize) -> String {
     match std::fs::read_link(format!("/proc/self/fd/{number}")) {
         Ok(target) => {
             let target = target.to_string_lossy();
             if target.starts_with("socket:") {
-                "is a socket of a kind that is not served here; TCP, UDP, UNIX and vsock sockets are".to_owned()
+                NOT_SERVED.to_owned()
             } else if target.starts_with("pipe:") {
                 "is a pipe, not a socket".to_owned()
             } else {
                 format!("is not a socket but {}", target.escape_debug())
             }
         }
-        Err(_) => "is not open".to_owned(),
+        Err(_) => what_getsockname_tells(number as RawFd).to_owned(),
+    }
+}
+
+/// The same without /proc: whether it is open at all, and a socket.
+fn what_getsockname_tells(number: RawFd) -> &'static str {
+    match getsockname::<SockaddrStorage>(number) {
+        Err(Errno::EBADF) => "is not open",
+        Err(Errno::ENOTSOCK) => "is not a socket",
+        _ => NOT_SERVED,
     }
 }
 
@@ -229,9 +249,7 @@ fn refuse_doubles(sockets: &[Socket]) -> Result<(), String> {
     for socket in sockets {
         let stat = fstat(&socket.fd).map_err(|errno| format!("{socket}: {}", errno.desc()))?;
         if !seen.insert((stat.st_dev, stat.st_ino)) {
-            return Err(format!(
-                "{socket} was passed twice; each socket once, please"
-            ));
+            return Err(format!("{socket} was passed twice; pass each socket once"));
         }
     }
     Ok(())
@@ -241,6 +259,7 @@ fn refuse_doubles(sockets: &[Socket]) -> Result<(), String> {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
 
     fn env(text: &str) -> Option<OsString> {
         Some(text.into())
@@ -275,6 +294,13 @@ mod tests {
         ] {
             assert!(listen_fds(env(fds), env(pid), 7).is_err(), "{fds} {pid}");
         }
+    }
+
+    #[test]
+    fn without_proc_an_open_file_is_not_taken_for_a_closed_one() {
+        let file = std::fs::File::open("/dev/null").expect("/dev/null");
+        assert_eq!(what_getsockname_tells(file.as_raw_fd()), "is not a socket");
+        assert_eq!(what_getsockname_tells(RawFd::MAX), "is not open");
     }
 
     #[test]

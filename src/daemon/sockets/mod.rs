@@ -4,9 +4,11 @@
 //! A descriptor is classified by what it *is* (its domain, its type, SO_ACCEPTCONN; see
 //! socket(7)), not by what anybody says it is.
 
+pub(crate) mod address;
 pub(crate) mod bind;
 pub(crate) mod inherit;
 pub(crate) mod stdio;
+pub(crate) mod unix;
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

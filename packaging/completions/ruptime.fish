@@ -1,5 +1,5 @@
 complete -c ruptime -s p -l port -d 'Ask this port: a number or a service name [default: ruptime, else 10513]' -r -f
-complete -c ruptime -l timeout -d 'Time for one host, from the first look-up to the last byte; fractions allowed' -r -f
+complete -c ruptime -l timeout -d 'Time for one host, from the first connect or send to the last byte; fractions allowed' -r -f
 complete -c ruptime -l wait -d 'Keep trying a host that does not answer for so long, pausing 1, 2, 4… seconds' -r -f
 complete -c ruptime -s f -l hosts-file -d 'Read hosts from FILE, one a line, # comments; - is standard input' -r -F
 complete -c ruptime -s o -l output -d 'How to print [default: text for one host, table for more]' -r -f -a "text\t'The reply as it came'

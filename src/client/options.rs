@@ -67,7 +67,7 @@ pub struct Options {
     #[arg(short = '6')]
     pub ipv6: bool,
 
-    /// Time for one host, from the first look-up to the last byte; fractions allowed
+    /// Time for one host, from the first connect or send to the last byte; fractions allowed
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5", allow_negative_numbers = true)]
     pub timeout: Duration,
 

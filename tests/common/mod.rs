@@ -9,6 +9,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod datagrams;
+pub(crate) mod dns;
 pub(crate) mod fake;
 pub(crate) mod forge;
 pub(crate) mod launchers;

@@ -22,9 +22,9 @@ use tokio::time::{Instant, sleep_until};
 
 use self::networks::Probe;
 use crate::client::answer::Answer;
+use crate::client::query::address;
 use crate::client::query::failure::Failure;
 use crate::client::query::reply::Reply;
-use crate::client::query::resolve;
 use crate::client::query::socket::{self, Socket};
 use crate::client::query::{Prober, judge, show};
 
@@ -198,7 +198,7 @@ impl Search<'_> {
 fn host_of(address: SocketAddr) -> String {
     match address {
         SocketAddr::V6(v6) if v6.scope_id() != 0 => {
-            format!("{}%{}", v6.ip(), resolve::zone_name(v6.scope_id()))
+            format!("{}%{}", v6.ip(), address::zone_name(v6.scope_id()))
         }
         other => match other.ip() {
             IpAddr::V4(ip) => ip.to_string(),

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
-use crate::client::query::resolve::Family;
+use crate::client::query::address::Family;
 
 /// RFC 4291 section 2.7.1, link-local scope.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

@@ -129,8 +129,7 @@ impl Fleet {
 
     /// Asks once; the second value tells whether a later try may go better.
     async fn ask(&self, task: &Task) -> (Answer, bool) {
-        let timeout = self.prober.timeout();
-        let limit = task.policy.for_try(task.begun.elapsed(), timeout);
+        let limit = |most| task.policy.for_try(task.begun.elapsed(), most);
         let (mut answer, again) = self.prober.ask(&self.targets[task.slot], limit).await;
         if let (Some(since), Some(report)) = (self.plan.rebooted_since, answer.outcome.report()) {
             if !has_rebooted(report.uptime, since.elapsed()) {

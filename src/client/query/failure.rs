@@ -51,7 +51,7 @@ impl Failure {
             Failure::Closed => "closed without an answer".to_owned(),
             Failure::TimedOut { stage, after } => {
                 let what = match stage {
-                    Stage::LookUp => "the name was not found",
+                    Stage::LookUp => "the name server did not answer",
                     Stage::Answer => "no answer",
                     Stage::End => "no end of the answer",
                 };
@@ -175,7 +175,7 @@ mod tests {
         );
         assert_eq!(
             told(Stage::LookUp, Duration::from_secs(1)),
-            "the name was not found within 1 s"
+            "the name server did not answer within 1 s"
         );
     }
 

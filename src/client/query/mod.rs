@@ -2,13 +2,16 @@
 //!
 //! Everything that hosts share on the one thread is in [`Prober`]: the options that matter, the
 //! receive buffer, the count of spare descriptors, the resolver. Each kind of service has its
-//! module; the time of a host runs from its look-up to its last byte, whatever the kind.
+//! module; the time of a host runs from the first connect or send to the last byte, whatever the
+//! kind, and the look-up of its name has a time of its own.
 
+pub(crate) mod address;
 mod datagram;
 pub(crate) mod failure;
+mod getaddrinfo;
 mod race;
 pub(crate) mod reply;
-pub(crate) mod resolve;
+mod resolve;
 mod services;
 pub(crate) mod socket;
 mod stream;
@@ -26,9 +29,10 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockType};
 use tokio::time::sleep;
 
+use self::address::Family;
 use self::failure::Failure;
 use self::reply::Reply;
-use self::resolve::{Family, Resolver};
+use self::resolve::{LOOK_UP_TIMEOUT, Resolver};
 use self::trace::Trace;
 use crate::client::answer::{Answer, Outcome};
 use crate::client::fleet::descriptors::Budget;
@@ -42,7 +46,7 @@ const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(10);
 /// What the command line says about asking.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// For one host, from the first look-up to the last byte.
+    /// For one host, from the first connect or send to the last byte.
     pub(crate) timeout: Duration,
     /// The families that may be used.
     pub(crate) family: Family,
@@ -79,8 +83,8 @@ impl Prober {
     /// Shares the descriptors of `budget` between the hosts.
     pub(crate) fn new(settings: Settings, budget: &Budget) -> Prober {
         Prober {
+            resolver: Resolver::new(budget.look_ups, settings.family),
             settings,
-            resolver: Resolver::new(budget.look_ups),
             // One byte more than a reply may have, so that one receive can tell.
             buffer: RefCell::new(vec![0; reply::REPLY_MAX + 1].into_boxed_slice()),
             spare: Cell::new(budget.spare),
@@ -95,19 +99,23 @@ impl Prober {
         self.settings.timeout
     }
 
-    /// Asks one host once, within `limit` from the first look-up to the last byte. The second
-    /// value tells whether a later try may go better.
-    pub(crate) async fn ask(&self, target: &Target, limit: Duration) -> (Answer, bool) {
-        let trace = Trace::new(limit);
+    /// Asks one host once. `limit` cuts the time of a part that is about to begin, the look-up or
+    /// the exchange, to what the caller has left. The second value tells whether a later try may
+    /// go better.
+    pub(crate) async fn ask(
+        &self,
+        target: &Target,
+        limit: impl Fn(Duration) -> Duration,
+    ) -> (Answer, bool) {
+        let trace = Trace::default();
         let result = match &target.endpoint {
             Endpoint::Unix(path) => {
-                let deadline = trace.deadline();
                 let work = unix::ask(self, path, &trace);
-                trace.within(deadline, work).await
+                trace.within(limit(self.timeout()), work).await
             }
             Endpoint::Net { udp, host, port } => {
-                self.ask_net(*udp || self.settings.udp, host, port.as_ref(), &trace)
-                    .await
+                let udp = *udp || self.settings.udp;
+                self.ask_net(udp, host, port.as_ref(), limit, &trace).await
             }
         };
         self.answer(target, &trace, result)
@@ -118,38 +126,36 @@ impl Prober {
         udp: bool,
         host: &Host,
         port: Option<&Port>,
+        limit: impl Fn(Duration) -> Duration,
         trace: &Trace,
     ) -> Result<Reply, Failure> {
         let port = self.port(port, udp)?;
         let one;
         let many;
-        let (addresses, deadline) = match host {
+        let addresses = match host {
             Host::Address(ip) => {
                 one = [self.settings.family.check(SocketAddr::new(*ip, port))?];
-                (&one[..], trace.deadline())
+                &one[..]
             }
             Host::Scoped(ip, zone) => {
-                let scope = resolve::zone(zone)?;
+                let scope = address::zone(zone)?;
                 let address = SocketAddr::V6(SocketAddrV6::new(*ip, port, 0, scope));
                 one = [self.settings.family.check(address)?];
-                (&one[..], trace.deadline())
+                &one[..]
             }
             Host::Name(name) => {
-                // Waiting for a turn at the resolver is not the host's time.
-                let turn = self.resolver.turn().await;
-                let deadline = trace.deadline();
-                let look_up = turn.look_up(name, port, self.settings.family);
-                many = trace.within(deadline, look_up).await?;
-                (many.as_slice(), deadline)
+                let time = limit(LOOK_UP_TIMEOUT);
+                many = self.resolver.look_up(name, port, time).await?;
+                &many[..]
             }
         };
-        trace.looked_up();
+        let time = limit(self.timeout());
         if udp {
             let work = datagram::ask(self, addresses, trace);
-            trace.within(deadline, work).await
+            trace.within(time, work).await
         } else {
             let work = stream::ask(self, addresses, trace);
-            trace.within(deadline, work).await
+            trace.within(time, work).await
         }
     }
 
@@ -266,7 +272,7 @@ pub(crate) fn show(address: &SocketAddr) -> String {
             return format!(
                 "[{}%{}]:{}",
                 v6.ip(),
-                resolve::zone_name(v6.scope_id()),
+                address::zone_name(v6.scope_id()),
                 v6.port()
             );
         }

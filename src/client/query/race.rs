@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::client::fleet::descriptors::Budget;
     use crate::client::query::Settings;
-    use crate::client::query::resolve::Family;
+    use crate::client::query::address::Family;
 
     /// What an address does: after how many milliseconds it answers or fails.
     type Behaviour = (u64, Result<u16, Errno>);
@@ -178,7 +178,7 @@ mod tests {
         spare: usize,
         behaviours: &[Behaviour],
     ) -> (Result<u16, Failure>, Vec<(u16, u128)>, Vec<u16>) {
-        let (prober, trace) = (prober(spare), Trace::new(Duration::from_secs(5)));
+        let (prober, trace) = (prober(spare), Trace::default());
         let ports = 1..=u16::try_from(behaviours.len()).unwrap();
         let addresses: Vec<_> = ports.map(address).collect();
         let mut candidates = Candidates::new(&addresses);

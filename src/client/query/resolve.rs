@@ -1,279 +1,232 @@
-//! Names → addresses, through the system's resolver.
+//! Names → addresses, on threads of its own.
 //!
-//! Comes in: a host's name. Goes out: its addresses in the order in which RFC 8305 would try
-//! them, or words for why there are none. getaddrinfo(3) blocks and cannot be stopped, so it runs
-//! on threads of its own: a bounded number, started only when a name must be looked up, and never
-//! waited for, so that a stuck look-up holds up nobody, not even the end of the program.
+//! Comes in: a host's name. Goes out: its addresses in the order in which RFC 8305 would try them,
+//! or the reason why there are none. getaddrinfo(3) blocks and cannot be stopped, so it runs on
+//! threads: a bounded number, started only when a name must be looked up, and never joined, so that
+//! a stuck look-up delays nobody, not even the end of the program. A look-up that nobody waits for
+//! any more goes on, and whoever asks for its name again joins it.
 
-use std::collections::VecDeque;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::net::if_::{if_indextoname, if_nametoindex};
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
-use super::failure::Failure;
+use super::address::Family;
+use super::failure::{Failure, Stage};
+use super::getaddrinfo::{self, LookUpError};
 
-/// Which address families may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// Both.
-    Any,
-    /// `-4`
-    V4,
-    /// `-6`
-    V6,
-}
+/// The time for one look-up. glibc waits 5 s for each name server in turn, and then again, so this
+/// outlives a first one that is dead, and a second.
+pub(super) const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(15);
+/// The stack of a thread that looks names up, bytes; only what is used of it takes memory.
+const STACK_SIZE: usize = 256 * 1024;
 
-impl Family {
-    pub(crate) fn allows(self, address: &SocketAddr) -> bool {
-        match self {
-            Family::Any => true,
-            Family::V4 => address.is_ipv4(),
-            Family::V6 => address.is_ipv6(),
-        }
-    }
+/// What one look-up found.
+type Found = Result<Arc<[SocketAddr]>, LookUpError>;
 
-    /// A numeric address, if it may be used.
-    pub(crate) fn check(self, address: SocketAddr) -> Result<SocketAddr, Failure> {
-        if self.allows(&address) {
-            return Ok(address);
-        }
-        let reason = match self {
-            Family::V6 => "an IPv4 address, and -6 allows only IPv6",
-            _ => "an IPv6 address, and -4 allows only IPv4",
-        };
-        Err(Failure::Unusable(reason.to_owned()))
-    }
-}
-
-/// A zone's number (RFC 4007 section 11): an interface's name first, as getaddrinfo does.
-pub(crate) fn zone(text: &str) -> Result<u32, Failure> {
-    if let Ok(index) = if_nametoindex(text) {
-        return Ok(index);
-    }
-    match text.parse() {
-        Ok(index) if index > 0 => Ok(index),
-        _ => Err(Failure::Unusable(format!("no network interface {text}"))),
-    }
-}
-
-/// A zone's name, or its number where the interface is gone.
-pub(crate) fn zone_name(index: u32) -> String {
-    match if_indextoname(index) {
-        // nix 0.31 gives an empty name and no error where there is no such interface.
-        Ok(name) if !name.is_empty() => name.to_string_lossy().into_owned(),
-        _ => index.to_string(),
-    }
-}
-
-/// The threads that look names up.
+/// Looks names up.
 pub(crate) struct Resolver {
-    /// One permit for each look-up that somebody waits for.
-    turns: Semaphore,
-    at_once: usize,
-    pool: Arc<Pool>,
+    shared: Arc<Shared>,
 }
 
-/// The right to one look-up.
-pub(crate) struct Turn<'a> {
-    pool: &'a Arc<Pool>,
-    _permit: Option<SemaphorePermit<'a>>,
-}
-
-struct Pool {
-    queue: Mutex<Queue>,
-    filled: Condvar,
-    /// Twice the look-ups that somebody waits for: as many may be stuck, given up by all.
+/// What the threads share.
+struct Shared {
+    family: Family,
     threads_max: usize,
+    state: Mutex<State>,
+    /// Notified when a name is queued.
+    queued: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    idle: usize,
+struct State {
+    /// Every name that is queued or being looked up.
+    look_ups: HashMap<Arc<str>, LookUp>,
+    /// The names that wait for a thread, the oldest first.
+    queue: VecDeque<Arc<str>>,
     threads: usize,
+    idle: usize,
+    /// When a name server last answered.
+    heard: Option<Instant>,
 }
 
-struct Job {
-    name: String,
-    port: u16,
-    reply: oneshot::Sender<io::Result<Vec<SocketAddr>>>,
+#[derive(Default)]
+struct LookUp {
+    /// None: queued.
+    begun: Option<Instant>,
+    waiting: Vec<oneshot::Sender<Found>>,
 }
 
 impl Resolver {
-    /// Looks up at most `at_once` names at a time. No thread is started yet.
-    pub(crate) fn new(at_once: usize) -> Resolver {
+    /// Looks up at most `at_once` names at a time, in this family. No thread is started yet.
+    pub(crate) fn new(at_once: usize, family: Family) -> Resolver {
         Resolver {
-            turns: Semaphore::new(at_once),
-            at_once,
-            pool: Arc::new(Pool {
-                queue: Mutex::default(),
-                filled: Condvar::new(),
-                threads_max: at_once * 2,
+            shared: Arc::new(Shared {
+                family,
+                threads_max: at_once,
+                state: Mutex::default(),
+                queued: Condvar::new(),
             }),
         }
     }
 
     /// Whether a look-up is under way, which gives descriptors back when it ends.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.turns.available_permits() < self.at_once
+    pub(super) fn is_busy(&self) -> bool {
+        !self.shared.lock().look_ups.is_empty()
     }
 
-    /// Waits until another look-up may start.
-    pub(crate) async fn turn(&self) -> Turn<'_> {
-        // An error would mean a closed semaphore; nobody closes it.
-        Turn {
-            pool: &self.pool,
-            _permit: self.turns.acquire().await.ok(),
-        }
-    }
-}
-
-impl Turn<'_> {
-    /// The addresses of `name`. Dropping the future gives the look-up up.
-    pub(crate) async fn look_up(
-        self,
+    /// The addresses of `name`, with this port. The look-up may take `limit`; the time that it
+    /// waits behind others does not count while those get answers. Dropping the future gives up.
+    pub(super) async fn look_up(
+        &self,
         name: &str,
         port: u16,
-        family: Family,
+        limit: Duration,
     ) -> Result<Vec<SocketAddr>, Failure> {
-        let (reply, answered) = oneshot::channel();
-        self.pool
-            .submit(Job {
-                name: name.to_owned(),
-                port,
-                reply,
-            })
-            .map_err(|_| Failure::LookUp("no thread to look the name up with".to_owned()))?;
-        let found = match answered.await {
-            Ok(result) => result.map_err(|error| Failure::LookUp(words(&error)))?,
-            // Its thread is gone without an answer: nothing in it ends that way but a panic.
-            Err(_) => return Err(Failure::LookUp("the look-up broke off".to_owned())),
+        let asked = Instant::now();
+        let mut found = self.shared.submit(name)?;
+        let mut end = asked + limit;
+        let found = loop {
+            match timeout_at(end, &mut found).await {
+                Ok(Ok(found)) => break found,
+                // Nothing ends a thread without an answer but a panic.
+                Ok(Err(_)) => return Err(Failure::LookUp("the look-up broke off".to_owned())),
+                Err(_) => end = self.shared.end(name, asked, limit),
+            }
+            if end <= Instant::now() {
+                let (stage, after) = (Stage::LookUp, limit);
+                return Err(Failure::TimedOut { stage, after });
+            }
         };
-        let (allowed, others): (Vec<_>, Vec<_>) = found
-            .into_iter()
-            .partition(|address| family.allows(address));
-        match (allowed.is_empty(), others.first()) {
-            (false, _) => Ok(interleave(allowed)),
-            (true, Some(SocketAddr::V4(_))) => no_address("the name has no IPv6 address"),
-            (true, Some(SocketAddr::V6(_))) => no_address("the name has no IPv4 address"),
-            (true, None) => no_address("the name has no address"),
+        let mut addresses = found
+            .map_err(|error| error.failure(self.shared.family))?
+            .to_vec();
+        for address in &mut addresses {
+            address.set_port(port);
         }
+        Ok(addresses)
     }
 }
 
-fn no_address<T>(reason: &str) -> Result<T, Failure> {
-    Err(Failure::LookUp(reason.to_owned()))
-}
-
-impl Pool {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing panics while it holds the lock, and the queue would be whole if it did.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock, and the state would be whole if it did.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a job to an idle thread, or to a new one while there may be more.
-    fn submit(self: &Arc<Pool>, job: Job) -> Result<(), Errno> {
-        let mut queue = self.lock();
-        queue.jobs.push_back(job);
-        if queue.jobs.len() > queue.idle && queue.threads < self.threads_max {
-            let pool = Arc::clone(self);
-            let spawned = thread::Builder::new()
-                .name("look-up".to_owned())
-                .spawn(move || pool.work());
-            match spawned {
-                Ok(_) => queue.threads += 1,
-                // pthread_create(3), EAGAIN: the threads that run will have to do.
-                Err(_) if queue.threads > 0 => {}
+    /// Joins the look-up of `name` or queues a new one, for an idle thread or a new thread.
+    fn submit(self: &Arc<Shared>, name: &str) -> Result<oneshot::Receiver<Found>, Failure> {
+        let (sender, found) = oneshot::channel();
+        let mut state = self.lock();
+        if let Some(look_up) = state.look_ups.get_mut(name) {
+            look_up.join(sender);
+            return Ok(found);
+        }
+        if state.queue.len() >= state.idle && state.threads < self.threads_max {
+            match self.spawn() {
+                Ok(()) => state.threads += 1,
+                // EAGAIN of pthread_create(3): those that run will do.
+                Err(_) if state.threads > 0 => {}
                 Err(_) => {
-                    queue.jobs.pop_back();
-                    return Err(Errno::EAGAIN);
+                    let reason = "this machine has no thread left for the look-up";
+                    return Err(Failure::LookUp(reason.to_owned()));
                 }
             }
         }
-        drop(queue);
-        self.filled.notify_one();
-        Ok(())
+        let name: Arc<str> = name.into();
+        state.queue.push_back(Arc::clone(&name));
+        state.look_ups.entry(name).or_default().join(sender);
+        drop(state);
+        self.queued.notify_one();
+        Ok(found)
     }
 
-    /// A thread's life: it ends with the program.
+    fn spawn(self: &Arc<Shared>) -> std::io::Result<()> {
+        let shared = Arc::clone(self);
+        let builder = thread::Builder::new().name("look-up".to_owned());
+        let spawned = builder.stack_size(STACK_SIZE).spawn(move || shared.work());
+        spawned.map(drop)
+    }
+
+    /// When somebody who `asked` for this name then need wait no longer: `limit` after the look-up
+    /// began, or, where it is queued, after a name server was last heard.
+    fn end(&self, name: &str, asked: Instant, limit: Duration) -> Instant {
+        let state = self.lock();
+        let begun = match state.look_ups.get(name) {
+            Some(LookUp { begun: None, .. }) => state.heard,
+            Some(look_up) => look_up.begun,
+            None => None,
+        };
+        begun.map_or(asked, |begun| begun.max(asked)) + limit
+    }
+
+    /// A thread's life; it ends with the program.
     fn work(&self) {
         loop {
-            let job = self.next();
-            // Given up while it waited for a thread.
-            if job.reply.is_closed() {
-                continue;
-            }
-            let found = (job.name.as_str(), job.port)
-                .to_socket_addrs()
-                .map(Iterator::collect);
-            // Given up while it was looked up: nobody wants to know any more.
-            let _ = job.reply.send(found);
+            let name = self.next();
+            let found = getaddrinfo::addresses(&name, self.family);
+            self.finish(&name, found.map(Arc::from));
         }
     }
 
-    fn next(&self) -> Job {
-        let mut queue = self.lock();
+    /// Waits for a name that somebody waits for.
+    fn next(&self) -> Arc<str> {
+        let mut state = self.lock();
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                return job;
+            while let Some(name) = state.queue.pop_front() {
+                if state.begin(&name) {
+                    return name;
+                }
             }
-            queue.idle += 1;
-            queue = self
-                .filled
-                .wait(queue)
+            state.idle += 1;
+            state = self
+                .queued
+                .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
-            queue.idle -= 1;
+            state.idle -= 1;
+        }
+    }
+
+    fn finish(&self, name: &str, found: Found) {
+        let mut state = self.lock();
+        if !matches!(found, Err(LookUpError::Silent | LookUpError::Again)) {
+            state.heard = Some(Instant::now());
+        }
+        let look_up = state.look_ups.remove(name).unwrap_or_default();
+        drop(state);
+        for waiting in look_up.waiting {
+            // Whoever has given up wants no answer.
+            let _ = waiting.send(found.clone());
         }
     }
 }
 
-/// std hands on the C library's text for an error of getaddrinfo(3), not its code. The texts are
-/// those of glibc and musl, untranslated because nobody calls setlocale(3).
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text
-        .strip_prefix("failed to lookup address information: ")
-        .unwrap_or(&text);
-    match text {
-        "Name or service not known" | "Name does not resolve" => "unknown name".to_owned(),
-        "No address associated with hostname" | "Name has no usable address" => {
-            "the name has no address".to_owned()
+impl State {
+    /// Begins a queued look-up, or drops it where everybody has given up.
+    fn begin(&mut self, name: &str) -> bool {
+        let Some(look_up) = self.look_ups.get_mut(name) else {
+            return false;
+        };
+        if look_up.waiting.iter().all(oneshot::Sender::is_closed) {
+            self.look_ups.remove(name);
+            return false;
         }
-        "Temporary failure in name resolution" | "Try again" => {
-            "temporary failure of the name look-up".to_owned()
-        }
-        "Non-recoverable failure in name resolution" | "Unrecoverable error" => {
-            "the name server failed".to_owned()
-        }
-        other => format!("the name look-up failed: {}", other.to_lowercase()),
+        look_up.begun = Some(Instant::now());
+        true
     }
 }
 
-/// RFC 8305 section 4: the families alternate, beginning with the resolver's first choice; within
-/// a family the resolver's order (RFC 6724) stays. An address given twice is tried once.
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let mut unique: Vec<SocketAddr> = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        if !unique.contains(&address) {
-            unique.push(address);
+impl LookUp {
+    fn join(&mut self, sender: oneshot::Sender<Found>) {
+        // `--wait` asks for a stuck name again and again.
+        if self.waiting.len() == self.waiting.capacity() {
+            self.waiting.retain(|waiting| !waiting.is_closed());
         }
-    }
-    let first_is_v4 = unique.first().is_some_and(SocketAddr::is_ipv4);
-    let (first, second): (Vec<_>, Vec<_>) = unique
-        .into_iter()
-        .partition(|address| address.is_ipv4() == first_is_v4);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut mixed = Vec::new();
-    loop {
-        match (first.next(), second.next()) {
-            (None, None) => return mixed,
-            (one, other) => mixed.extend(one.into_iter().chain(other)),
-        }
+        self.waiting.push(sender);
     }
 }
 
@@ -281,92 +234,85 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
 
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts
-            .iter()
-            .map(|text| SocketAddr::new(text.parse().unwrap(), 1))
-            .collect()
-    }
-
-    #[test]
-    fn families_alternate_and_the_resolvers_order_stays() {
-        let table: [(&[&str], &[&str]); 5] = [
-            (&[], &[]),
-            (
-                &["::1", "::2", "127.0.0.1", "127.0.0.2"],
-                &["::1", "127.0.0.1", "::2", "127.0.0.2"],
-            ),
-            (
-                &["127.0.0.1", "::1", "::2", "::3"],
-                &["127.0.0.1", "::1", "::2", "::3"],
-            ),
-            (&["127.0.0.1", "127.0.0.2"], &["127.0.0.1", "127.0.0.2"]),
-            (
-                &["::1", "127.0.0.1", "::1", "127.0.0.1"],
-                &["::1", "127.0.0.1"],
-            ),
-        ];
-        for (given, expected) in table {
-            assert_eq!(
-                interleave(addresses(given)),
-                addresses(expected),
-                "{given:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_zone_is_a_name_or_a_number() {
-        let lo = zone("lo").unwrap();
-        assert_eq!(zone_name(lo), "lo");
-        assert_eq!(zone("77777").unwrap(), 77777);
-        assert_eq!(zone_name(77777), "77777");
-        assert!(zone("0").is_err());
-        assert!(zone("nosuch0").unwrap_err().reason().contains("nosuch0"));
-    }
-
-    #[test]
-    fn a_family_is_checked() {
-        let v4 = addresses(&["127.0.0.1"])[0];
-        let v6 = addresses(&["::1"])[0];
-        assert!(Family::Any.check(v4).is_ok() && Family::Any.check(v6).is_ok());
-        assert!(Family::V4.check(v4).is_ok() && Family::V6.check(v6).is_ok());
-        assert!(Family::V6.check(v4).unwrap_err().reason().contains("-6"));
-        assert!(Family::V4.check(v6).unwrap_err().reason().contains("-4"));
-    }
-
-    fn look_up(
-        resolver: &Resolver,
-        name: &str,
-        family: Family,
-    ) -> Result<Vec<SocketAddr>, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        runtime.block_on(async { resolver.turn().await.look_up(name, 7, family).await })
+    fn look_up(resolver: &Resolver, name: &str) -> Result<Vec<SocketAddr>, Failure> {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().build().unwrap();
+        runtime.block_on(resolver.look_up(name, 7, LOOK_UP_TIMEOUT))
     }
 
     #[test]
     fn names_are_looked_up_on_threads_that_are_used_again() {
-        let resolver = Resolver::new(2);
+        let resolver = Resolver::new(2, Family::V4);
         for _ in 0..20 {
-            let found = look_up(&resolver, "localhost", Family::V4).unwrap();
+            let found = look_up(&resolver, "localhost").unwrap();
             assert!(
                 found
                     .iter()
                     .all(|address| address.ip().is_loopback() && address.port() == 7)
             );
         }
-        assert!(resolver.pool.lock().threads <= 4);
+        let state = resolver.shared.lock();
+        assert!(state.threads <= 2 && state.look_ups.is_empty());
     }
 
     #[test]
     fn a_name_that_cannot_be_is_told_in_words() {
         // Longer than a label of a name may be: no name server is asked.
         let name = format!("{}.invalid", "x".repeat(70));
-        let failure = look_up(&Resolver::new(1), &name, Family::Any).unwrap_err();
+        let failure = look_up(&Resolver::new(1, Family::Any), &name).unwrap_err();
         let reason = failure.reason();
         assert!(failure.may_pass(), "{reason}");
         assert!(!reason.contains("lookup address information"), "{reason}");
+    }
+
+    /// A resolver whose only thread is busy: nothing that is queued begins.
+    fn stuck() -> Resolver {
+        let resolver = Resolver::new(1, Family::Any);
+        resolver.shared.lock().threads = 1;
+        resolver
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_is_asked_for_again_is_looked_up_once() {
+        let resolver = stuck();
+        for _ in 0..100 {
+            let reason = resolver.look_up("x", 7, LOOK_UP_TIMEOUT).await.unwrap_err();
+            let told = "the name server did not answer within 15 s";
+            assert_eq!(reason.reason(), told);
+        }
+        let mut again = resolver.shared.submit("x").unwrap();
+        {
+            let state = resolver.shared.lock();
+            assert_eq!((state.queue.len(), state.look_ups.len()), (1, 1));
+            assert!(state.look_ups["x"].waiting.len() < 10);
+        }
+        resolver.shared.finish("x", Err(LookUpError::Unknown));
+        assert_eq!(again.try_recv(), Ok(Err(LookUpError::Unknown)));
+        assert!(!resolver.is_busy());
+    }
+
+    #[test]
+    fn a_name_that_nobody_waits_for_is_not_begun() {
+        let resolver = stuck();
+        drop(resolver.shared.submit("x").unwrap());
+        assert!(!resolver.shared.lock().begin("x") && !resolver.is_busy());
+    }
+
+    #[test]
+    fn waiting_behind_others_does_not_count_while_they_get_answers() {
+        let resolver = stuck();
+        let shared = &resolver.shared;
+        let _x = shared.submit("x").unwrap();
+        let second = Duration::from_secs(1);
+        let asked = Instant::now() - 60 * second;
+        assert_eq!(shared.end("x", asked, second), asked + second);
+        let heard = Instant::now() - 10 * second;
+        shared.lock().heard = Some(heard);
+        assert_eq!(shared.end("x", asked, second), heard + second);
+        assert!(shared.lock().begin("x"));
+        assert!(shared.end("x", asked, second) > heard + 10 * second);
+        // Whoever joins late has time of his own.
+        let late = Instant::now() + second;
+        assert_eq!(shared.end("x", late, second), late + second);
     }
 }

@@ -5,46 +5,23 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use tokio::time::timeout_at;
+use tokio::time::timeout;
 
 use super::failure::{Failure, Stage};
 
 /// One probe of one host.
+#[derive(Default)]
 pub(super) struct Trace {
-    limit: Duration,
     /// The address that is being asked, or that answered.
     pub(super) address: Cell<Option<SocketAddr>>,
     /// When the first connect or send began.
     begun: Cell<Option<Instant>>,
-    looked_up: Cell<bool>,
     some_bytes: Cell<bool>,
     /// What this machine is short of, while a socket waits for it.
     pub(super) short: Cell<Option<Errno>>,
 }
 
 impl Trace {
-    /// For a probe that may take `limit`.
-    pub(super) fn new(limit: Duration) -> Trace {
-        Trace {
-            limit,
-            address: Cell::new(None),
-            begun: Cell::new(None),
-            looked_up: Cell::new(false),
-            some_bytes: Cell::new(false),
-            short: Cell::new(None),
-        }
-    }
-
-    /// When a probe that begins now must be over.
-    pub(super) fn deadline(&self) -> tokio::time::Instant {
-        tokio::time::Instant::now() + self.limit
-    }
-
-    /// The addresses are known.
-    pub(super) fn looked_up(&self) {
-        self.looked_up.set(true);
-    }
-
     /// An address is about to be asked; the clock of `rtt` starts with the first.
     pub(super) fn begin(&self, address: SocketAddr) {
         self.address.set(Some(address));
@@ -73,29 +50,28 @@ impl Trace {
         self.some_bytes.set(true);
     }
 
-    /// `work`, unless its time is over first.
+    /// `work`, unless `limit` is over first.
     pub(super) async fn within<T>(
         &self,
-        deadline: tokio::time::Instant,
+        limit: Duration,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        match timeout_at(deadline, work).await {
+        match timeout(limit, work).await {
             Ok(result) => result,
-            Err(_) => Err(self.timed_out()),
+            Err(_) => Err(self.timed_out(limit)),
         }
     }
 
     /// Not the host's fault where this machine was short of something.
-    fn timed_out(&self) -> Failure {
+    fn timed_out(&self, after: Duration) -> Failure {
         if let Some(errno) = self.short.get() {
             return Failure::Os(errno);
         }
-        let stage = match (self.begun.get(), self.looked_up.get()) {
-            (None, false) => Stage::LookUp,
-            _ if self.some_bytes.get() => Stage::End,
-            _ => Stage::Answer,
+        let stage = if self.some_bytes.get() {
+            Stage::End
+        } else {
+            Stage::Answer
         };
-        let after = self.limit;
         Failure::TimedOut { stage, after }
     }
 }

@@ -403,3 +403,42 @@ fn a_command_that_leaves_its_group_is_stopped_all_the_same() {
         assert_eq!(process.exit_status(), 0);
     }
 }
+
+/// The time that it takes to start a command is none that the command has run.
+#[test]
+fn the_recorded_time_begins_when_the_command_runs() {
+    const DELAY_USEC: u64 = 300_000;
+    if !crate::common::is_installed("strace", "strace") {
+        return;
+    }
+    for handoff in ["exec", "capture"] {
+        let delay = format!("--inject=execve:delay_enter={DELAY_USEC}");
+        // With -D the daemon is the process that was started, and strace its grandchild.
+        let strace = [
+            "strace",
+            "-D",
+            "-q",
+            "-f",
+            "-o",
+            "/dev/null",
+            "--trace=execve",
+            &delay,
+        ];
+        let (listener, address) = Address::any_tcp().listen();
+        let process = Ruptimed::new(["--handoff", handoff, "--log-level", "info"])
+            .command(&["/bin/echo", "hi"])
+            .change(|launch| launch.through(&strace))
+            .inherit(listener)
+            .start();
+        // On a busy machine one command may take as long; not every one.
+        wait_until("a time without the start", || {
+            assert_eq!(address.connect().reply(), "hi\n");
+            let stderr = process.stderr();
+            let times = stderr.lines().filter_map(|line| {
+                let (_, time) = line.strip_suffix(" us")?.rsplit_once(' ')?;
+                time.parse::<u64>().ok()
+            });
+            times.min().is_some_and(|usec| usec < DELAY_USEC)
+        });
+    }
+}

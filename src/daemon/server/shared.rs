@@ -80,7 +80,8 @@ impl Server {
         match self.capture.start(&self.poll, &mut self.command) {
             Ok(pid) => {
                 log::spawn_recovered(self.faults.spawn.ok(), &self.command);
-                self.children.insert(pid, Purpose::Shared, now);
+                // Its time begins when it has been started, which may take a while.
+                self.children.insert(pid, Purpose::Shared, Instant::now());
             }
             Err(errno) => {
                 log::spawn_failed(self.faults.spawn.fail(now), &self.command, errno);

@@ -1,15 +1,19 @@
-//! What clap has to say about a command line → one line on standard error, and an exit status.
+//! What both command lines share: times, and what clap has to say about a mistake → one line on
+//! standard error, and an exit status.
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::error::{ContextValue, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::escape;
 
 /// Prints `--help` and `--version` as asked, and anything else as one line that names the word
 /// that is wrong. Gives exit status 0 for the former, 2 for the latter.
 // The client has a suffix and a status of its own.
 #[cfg_attr(not(feature = "daemon"), allow(dead_code))]
-pub(crate) fn report(program: &str, error: &clap::Error) -> ExitCode {
+pub(crate) fn report(program: &str, error: clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
             Ok(()) => ExitCode::SUCCESS,
@@ -29,55 +33,91 @@ pub(crate) fn report(program: &str, error: &clap::Error) -> ExitCode {
 
 /// clap's first paragraph, without its label, on one line. What the user wrote is escaped before
 /// that is cut out: it can hold anything, line breaks and a terminal's escape sequences too.
-pub(crate) fn one_line(error: &clap::Error) -> String {
-    // With clap's own styles, since its plain text has lost what looks like one in an argument.
-    let mut message = error.render().ansi().to_string();
-    for (_, value) in error.context() {
-        let words = match value {
-            ContextValue::String(word) => std::slice::from_ref(word),
-            ContextValue::Strings(words) => words,
-            _ => continue,
+pub(crate) fn one_line(mut error: clap::Error) -> String {
+    let escaped = |(kind, value): (ContextKind, &ContextValue)| {
+        let value = match value {
+            ContextValue::String(word) => ContextValue::String(escape::word(word)),
+            ContextValue::Strings(words) => {
+                ContextValue::Strings(words.iter().map(|word| escape::word(word)).collect())
+            }
+            _ => return None,
         };
-        for word in words.iter().filter(|word| word.contains(is_odd)) {
-            message = message.replace(&format!("m{word}\x1b["), &format!("m{}\x1b[", shown(word)));
-        }
+        Some((kind, value))
+    };
+    let escaped: Vec<_> = error.context().filter_map(escaped).collect();
+    for (kind, value) in escaped {
+        error.insert(kind, value);
     }
-    let message = without_styles(&message);
+    let message = error.to_string();
     let first = message.split("\n\n").next().unwrap_or(&message);
     let first = first.strip_prefix("error: ").unwrap_or(first);
-    shown(&first.split_whitespace().collect::<Vec<_>>().join(" "))
+    escape::word(&first.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Without `ESC [ … m`.
-fn without_styles(text: &str) -> String {
-    let mut parts = text.split("\x1b[");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        plain.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
-    }
-    plain
-}
+/// The longest time that an option takes, a year, in seconds.
+const LONGEST: f64 = 365.0 * 86_400.0;
 
-/// Controls, and what hides or reorders other characters (U+202E).
-fn is_odd(c: char) -> bool {
-    !matches!(c, '\'' | '"' | '\\') && c.escape_debug().len() > 1
-}
-
-fn shown(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if is_odd(c) {
-            out.extend(c.escape_debug());
-        } else {
-            out.push(c);
+/// A time above 0: seconds, or a number with a unit of s, m, h, d or w.
+// The daemon has a function of its own.
+#[cfg_attr(not(feature = "client"), allow(dead_code))]
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        "w" => 7.0 * 86_400.0,
+        _ => f64::NAN,
+    };
+    match number.parse::<f64>().map(|number| number * unit) {
+        Ok(seconds) if seconds > LONGEST => Err("more than a year".to_owned()),
+        // What rounds to nothing would be no time at all.
+        Ok(seconds) if seconds > 0.0 => {
+            Ok(Duration::from_secs_f64(seconds).max(Duration::from_millis(1)))
         }
+        _ => Err(
+            "not a time above 0: a number of seconds, or one with a unit of s, m, h, d or w"
+                .to_owned(),
+        ),
     }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_seconds_or_has_a_unit() {
+        for (text, milliseconds) in [
+            ("5", 5_000),
+            ("0.25", 250),
+            (".5", 500),
+            ("2s", 2_000),
+            ("1.5m", 90_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+            ("52w", 52 * 7 * 86_400_000),
+            ("0.0000001", 1),
+        ] {
+            assert_eq!(
+                time(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+        for text in [
+            "", "s", "0", "0m", "-1", "nan", "inf", "5x", "5ms", "5 s", "5µ", "--5",
+        ] {
+            assert!(
+                time(text).is_err_and(|e| e.starts_with("not a time")),
+                "{text}"
+            );
+        }
+        for text in ["53w", "366d", "1e99"] {
+            assert_eq!(time(text), Err("more than a year".to_owned()), "{text}");
+        }
+    }
 
     fn told(arguments: &[&str]) -> String {
         let command = clap::Command::new("x")
@@ -89,7 +129,7 @@ mod tests {
             );
         let words = [&["x"], arguments].concat();
         one_line(
-            &command
+            command
                 .try_get_matches_from(words)
                 .expect_err("a usage error"),
         )
@@ -106,7 +146,7 @@ mod tests {
     #[test]
     fn attack_an_argument_cannot_cut_the_message_or_write_to_the_terminal() {
         let line = told(&["--number", "1\n\n2\u{202e}\x1b[31m\\"]);
-        let word = r"'1\n\n2\u{202e}\u{1b}[31m\' for '--number <number>'";
+        let word = r"'1\n\n2\u{202e}\x1b[31m\' for '--number <number>'";
         assert!(line.starts_with(&format!("invalid value {word}")), "{line}");
         let line = told(&["--no\n\nsuch"]);
         assert_eq!(line, r"unexpected argument '--no\n\nsuch' found");

@@ -8,8 +8,6 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthChar as _;
-
 /// Marks stacked on one character that are shown; a real script needs no more, and a tower of a
 /// thousand paints over the neighbouring lines.
 const MAX_MARKS: usize = 4;
@@ -19,7 +17,20 @@ pub fn line(bytes: &[u8]) -> Cow<'_, str> {
     escape(bytes, |_| false)
 }
 
-/// The same, cut to `max` characters and an ellipsis (`...`) that says so.
+/// Text that this machine's own user wrote: only what a terminal obeys or what hides is escaped.
+pub fn word(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hostile(c) {
+            push_escaped(&mut out, c);
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// The same as [`line`], cut to `max` characters and an ellipsis (`...`) that says so.
 pub fn excerpt(bytes: &[u8], max: usize) -> String {
     // Four bytes are the longest character, so nothing that is shown is cut off here.
     let (head, cut) = match bytes.get(..max.saturating_mul(4)) {
@@ -64,9 +75,9 @@ fn escape(bytes: &[u8], keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     let mut marks = MAX_MARKS; // none may stand before the first character
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            let is_mark = c.width() == Some(0);
-            marks = if is_mark { marks + 1 } else { 0 };
-            if keep(c) || !(is_hostile(c) || is_mark && marks > MAX_MARKS) {
+            let mark = is_mark(c);
+            marks = if mark { marks + 1 } else { 0 };
+            if keep(c) || !(is_hostile(c) || mark && marks > MAX_MARKS) {
                 out.push(c);
             } else {
                 push_escaped(&mut out, c);
@@ -79,6 +90,19 @@ fn escape(bytes: &[u8], keep: impl Fn(char) -> bool) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// Whether a character stands on the one before it.
+#[cfg(feature = "client")]
+fn is_mark(c: char) -> bool {
+    use unicode_width::UnicodeWidthChar as _;
+    c.width() == Some(0)
+}
+
+/// The daemon alone shows what its own administrator wrote, and does without the tables.
+#[cfg(not(feature = "client"))]
+fn is_mark(_: char) -> bool {
+    false
 }
 
 fn push_escaped(out: &mut String, c: char) {

@@ -17,7 +17,6 @@ mod cli;
 pub mod client;
 #[cfg(feature = "daemon")]
 pub mod daemon;
-#[cfg(feature = "client")]
 pub mod escape;
 #[cfg(test)]
 mod found;

@@ -35,7 +35,9 @@ pub(crate) fn files() -> Vec<(&'static str, String)> {
 fn client() -> Command {
     ruptime::client::options::command().mut_args(|arg| match arg.get_id().as_str() {
         "hosts" => arg.value_hint(ValueHint::Hostname),
-        "port" | "timeout" | "wait" | "jobs" | "watch" => arg.value_hint(ValueHint::Other),
+        "port" | "timeout" | "deadline" | "wait" | "jobs" | "watch" => {
+            arg.value_hint(ValueHint::Other)
+        }
         _ => arg,
     })
 }

@@ -23,7 +23,7 @@ _ruptime_options() {
 
     case "${cmd}" in
         ruptime)
-            opts="-p -4 -6 -f -o -l -t -u -r -j -w -h -V --udp --port --timeout --wait --rebooted --hosts-file --discover --output --reverse --jobs --watch --color --help --version"
+            opts="-p -4 -6 -f -o -l -t -u -n -r -a -j -w -h -V --udp --port --timeout --deadline --wait --rebooted --hosts-file --discover --output --reverse --jobs --watch --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -44,6 +44,13 @@ _ruptime_options() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --deadline)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -153,7 +160,7 @@ _ruptime() {
         previous=${COMP_WORDS[COMP_CWORD - 2]}
     fi
     case $previous in
-        -p | --port | --timeout | --wait | -f | --hosts-file | -o | --output | -j | --jobs | --color)
+        -p | --port | --timeout | --deadline | --wait | -f | --hosts-file | -o | --output | -j | --jobs | --color)
             local -a COMP_WORDS=(ruptime "$previous" "${2#=}")
             local COMP_CWORD=2
             _ruptime_options ruptime "${2#=}" "$previous"

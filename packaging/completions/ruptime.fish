@@ -1,14 +1,15 @@
 complete -c ruptime -s p -l port -d 'Ask this port: a number or a service name [default: ruptime, else 10513]' -r -f
-complete -c ruptime -l timeout -d 'Time for one host, from the first connect or send to the last byte; fractions allowed' -r -f
-complete -c ruptime -l wait -d 'Keep trying a host that does not answer for so long, pausing 1, 2, 4… seconds' -r -f
+complete -c ruptime -l timeout -d 'Time for one host, from the first connect or send to the last byte' -r -f
+complete -c ruptime -l deadline -d 'Time for the whole call: hosts that have not answered by then are down' -r -f
+complete -c ruptime -l wait -d 'Retry a host that does not answer, for up to SECONDS, pausing 1, 2, 4… seconds' -r -f
 complete -c ruptime -s f -l hosts-file -d 'Read hosts from FILE, one a line, # comments; - is standard input' -r -F
-complete -c ruptime -s o -l output -d 'How to print [default: text for one host, table for more]' -r -f -a "text\t'The reply as it came'
+complete -c ruptime -s o -l output -d 'How to print; a table with -f [default: text for one host, table for more]' -r -f -a "text\t'The reply as it came'
 table\t'A line for each host, as BSD\'s ruptime has it'
 json\t'One array'
 jsonl\t'One object a line, as each host answers'
 openmetrics\t'One scrape\'s worth of metrics'"
-complete -c ruptime -s j -l jobs -d 'Ask so many hosts at once [default: what the descriptor limit allows, at most 4096]' -r -f
-complete -c ruptime -s w -l watch -d 'Ask again every SECONDS, redrawing in place on a terminal' -r -f
+complete -c ruptime -s j -l jobs -d 'Ask at most N hosts at once [default: what the descriptor limit allows, at most 4096]' -r -f
+complete -c ruptime -s w -l watch -d 'Ask again every SECONDS, redrawing in place on a terminal; -w5 or --watch=5' -r -f
 complete -c ruptime -l color -d 'Colour the table' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Even into a pipe or a file'
 never\t'Not at all'"
@@ -16,11 +17,13 @@ complete -c ruptime -l udp -d 'Use datagrams for every host named without a sche
 complete -c ruptime -s 4 -d 'Use IPv4 only'
 complete -c ruptime -s 6 -d 'Use IPv6 only'
 complete -c ruptime -l rebooted -d 'With --wait: count only an answer whose boot is later than this call'
-complete -c ruptime -l discover -d 'Ask the local networks by broadcast and multicast and list whoever answers'
+complete -c ruptime -l discover -d 'Ask the local networks by broadcast and multicast, and list the machines that answer'
 complete -c ruptime -s l -d 'Sort by load, the highest first'
 complete -c ruptime -s t -d 'Sort by uptime, the longest first'
 complete -c ruptime -s u -d 'Sort by the number of users, the most first'
+complete -c ruptime -s n -d 'Sort by name'
 complete -c ruptime -s r -l reverse -d 'Reverse the order'
+complete -c ruptime -s a -d 'Do nothing: BSD\'s ruptime leaves idle users out without it'
 complete -c ruptime -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ruptime -s V -l version -d 'Print version'
 

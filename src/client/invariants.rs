@@ -176,7 +176,10 @@ fn plainest(endpoint: &Endpoint) -> String {
         Host::Name(name) => name.clone(),
         Host::Address(ip) if ip.is_ipv6() => format!("[{ip}]"),
         Host::Address(ip) => ip.to_string(),
-        Host::Scoped(ip, zone) => format!("[{ip}%{zone}]"),
+        Host::Scoped(ip, zone) if zone.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("[{ip}%{zone}]")
+        }
+        Host::Scoped(ip, zone) => format!("[{ip}%25{zone}]"),
     };
     let port = match port {
         None => String::new(),

@@ -10,6 +10,8 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use tokio::time::Instant;
+
 pub mod answer;
 mod discover;
 mod fleet;
@@ -38,8 +40,13 @@ const USAGE: u8 = 2;
 
 /// Runs `ruptime`.
 pub fn main() -> ExitCode {
+    let begun = Instant::now();
     let status = match options::from_command_line() {
-        Ok(options) => run(&options),
+        Ok(_) if output::is_closed() => {
+            complain(format_args!("{}", output::CLOSED));
+            FAILED
+        }
+        Ok(options) => run(&options, begun),
         Err(status) => status,
     };
     // Look-ups that are stuck in a thread end with the process: nobody joins them.
@@ -52,8 +59,8 @@ fn complain(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "ruptime: {line}");
 }
 
-/// From the options to the exit status.
-fn run(options: &Options) -> u8 {
+/// From the options to the exit status, for a call that has `begun`.
+fn run(options: &Options, begun: Instant) -> u8 {
     let hosts = if options.discover {
         Hosts::default()
     } else {
@@ -75,7 +82,7 @@ fn run(options: &Options) -> u8 {
         return status(nobody.map(|()| false), false);
     }
     let told_bad_lines = !hosts.complaints.is_empty();
-    let session = match Session::new(options, hosts.targets, settings) {
+    let session = match Session::new(options, hosts.targets, settings, begun) {
         Ok(session) => session,
         Err(line) => {
             complain(format_args!("{line}"));

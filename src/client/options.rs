@@ -15,8 +15,8 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
 use super::hosts::target::Port;
-use super::output::Format;
 use super::output::sort::Key;
+use super::output::{self, Format};
 use super::query::failure::io_words;
 use crate::cli;
 use crate::escape;
@@ -24,13 +24,16 @@ use crate::escape;
 const EXAMPLES: &str = "\
 Examples:
   ruptime web1                      the uptime line of one machine, as it says it
-  ruptime web1 web2:10514 udp:db1   a table of several; the last one is asked by datagram
+  ruptime web1 web2:10514 udp:db1   a table of three; the last one is asked by datagram
   ruptime -l -r -f hosts.txt        a file of hosts, the least loaded first
-  ruptime --discover                whoever answers on the local networks
-  ruptime --wait 300 web1           a machine that is rebooting: until it is back
+  ruptime --discover                the machines that answer on the local networks
+  ruptime --wait 5m web1            a machine that is down: wait until it answers
+  ssh web1 reboot; ruptime --wait 5m --rebooted web1
   ruptime -o json web1 | jq '.[0].uptime_seconds'
-  ruptime -w=5 web1 web2            look again every 5 seconds
+  ruptime -w5 web1 web2             look again every 5 seconds
   ruptime unix:/run/ruptime.sock    this machine, through its UNIX socket
+
+Times are in seconds, or have a unit: 0.5, 30s, 5m, 1h, 1d, 1w.
 
 Exit status: 0 when every host answered, 1 when some did not, 2 for a usage error.";
 
@@ -67,12 +70,17 @@ pub struct Options {
     #[arg(short = '6')]
     pub ipv6: bool,
 
-    /// Time for one host, from the first connect or send to the last byte; fractions allowed
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5", allow_negative_numbers = true)]
+    /// Time for one host, from the first connect or send to the last byte
+    #[arg(long, value_name = "SECONDS", value_parser = cli::time, default_value = "5", allow_negative_numbers = true)]
     pub timeout: Duration,
 
-    /// Keep trying a host that does not answer for so long, pausing 1, 2, 4… seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["watch", "discover"],
+    /// Time for the whole call: hosts that have not answered by then are down
+    #[arg(long, value_name = "SECONDS", value_parser = cli::time, conflicts_with = "watch",
+          allow_negative_numbers = true)]
+    pub deadline: Option<Duration>,
+
+    /// Retry a host that does not answer, for up to SECONDS, pausing 1, 2, 4… seconds
+    #[arg(long, value_name = "SECONDS", value_parser = cli::time, conflicts_with_all = ["watch", "discover"],
           allow_negative_numbers = true)]
     pub wait: Option<Duration>,
 
@@ -86,11 +94,11 @@ pub struct Options {
     #[arg(short = 'f', long = "hosts-file", value_name = "FILE", action = ArgAction::Append)]
     pub hosts_files: Vec<PathBuf>,
 
-    /// Ask the local networks by broadcast and multicast and list whoever answers
+    /// Ask the local networks by broadcast and multicast, and list the machines that answer
     #[arg(long, conflicts_with_all = ["hosts", "hosts_files"])]
     pub discover: bool,
 
-    /// How to print [default: text for one host, table for more]
+    /// How to print; a table with -f [default: text for one host, table for more]
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub output: Option<Format>,
 
@@ -106,16 +114,24 @@ pub struct Options {
     #[arg(short = 'u', group = "sort")]
     pub by_users: bool,
 
+    /// Sort by name
+    #[arg(short = 'n', group = "sort")]
+    pub by_name: bool,
+
     /// Reverse the order
     #[arg(short, long)]
     pub reverse: bool,
 
-    /// Ask so many hosts at once [default: what the descriptor limit allows, at most 4096]
+    /// Do nothing: BSD's ruptime leaves idle users out without it
+    #[arg(short = 'a')]
+    pub all: bool,
+
+    /// Ask at most N hosts at once [default: what the descriptor limit allows, at most 4096]
     #[arg(short, long, value_name = "N", value_parser = jobs, allow_negative_numbers = true)]
     pub jobs: Option<usize>,
 
-    /// Ask again every SECONDS, redrawing in place on a terminal
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds,
+    /// Ask again every SECONDS, redrawing in place on a terminal; -w5 or --watch=5
+    #[arg(short, long, value_name = "SECONDS", value_parser = cli::time,
           num_args = 0..=1, require_equals = true, default_missing_value = "2")]
     pub watch: Option<Duration>,
 
@@ -138,12 +154,14 @@ pub enum Color {
 impl Options {
     /// What to sort by; None is the order given.
     pub fn sort(&self) -> Option<Key> {
-        match (self.by_load, self.by_uptime, self.by_users) {
-            (true, _, _) => Some(Key::Load),
-            (_, true, _) => Some(Key::Uptime),
-            (_, _, true) => Some(Key::Users),
-            _ => None,
-        }
+        let keys = [
+            (self.by_load, Key::Load),
+            (self.by_uptime, Key::Uptime),
+            (self.by_users, Key::Users),
+            (self.by_name, Key::Name),
+        ];
+        keys.into_iter()
+            .find_map(|(wanted, key)| wanted.then_some(key))
     }
 }
 
@@ -154,24 +172,48 @@ pub fn command() -> clap::Command {
 
 /// Reads the command line; the error is the exit status to leave with, everything said.
 pub(super) fn from_command_line() -> Result<Options, u8> {
-    match Options::try_parse().and_then(checked) {
-        Ok(options) => Ok(options),
-        Err(error) => Err(tell(&error)),
+    parse(env::args_os()).map_err(tell)
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, clap::Error> {
+    Options::try_parse_from(arguments.into_iter().map(with_equals)).and_then(checked)
+}
+
+/// `-w5` as clap wants it, `-w=5`: the value is optional, so that its `=` must be there or else
+/// `-w web1` would take the host for one. Flags may stand before the `w`.
+fn with_equals(argument: OsString) -> OsString {
+    let flags = |c: char| "46altunr".contains(c);
+    let value = argument
+        .to_str()
+        .and_then(|text| text.strip_prefix('-'))
+        .and_then(|text| text.trim_start_matches(flags).strip_prefix('w'))
+        .filter(|value| value.starts_with(|c: char| c.is_ascii_digit() || c == '.'));
+    match (argument.to_str(), value) {
+        (Some(text), Some(value)) => {
+            let flags = &text[..text.len() - value.len()];
+            format!("{flags}={value}").into()
+        }
+        _ => argument,
     }
 }
 
 /// The conflicts that hang on a value and not on an option alone.
 fn checked(options: Options) -> Result<Options, clap::Error> {
     let conflict = |text: &str| Err(command().error(ErrorKind::ArgumentConflict, text));
-    if let (Some(_), Some(number)) = (options.watch, options.hosts.iter().find(is_seconds)) {
-        return conflict(&format!(
-            "{number} is no HOST: did you mean --watch={number}?"
-        ));
+    if let Some(number) = options.hosts.iter().find(|word| is_number(word)) {
+        let hint = match () {
+            () if options.watch.is_some() => format!(": did you mean --watch={number}?"),
+            () if options.by_uptime => {
+                format!(": -t sorts by uptime; did you mean --timeout {number}?")
+            }
+            () => String::new(),
+        };
+        return conflict(&format!("{number} is no HOST{hint}"));
     }
     let sorted = options.sort().is_some() || options.reverse;
     match options.output {
         Some(Format::Jsonl) if sorted => conflict(
-            "-l, -t, -u and -r cannot be used with '--output jsonl': it prints each host as it answers",
+            "-l, -t, -u, -n and -r cannot be used with '--output jsonl': it prints each host as it answers",
         ),
         Some(Format::Openmetrics) if options.watch.is_some() => conflict(
             "'--watch' cannot be used with '--output openmetrics': that is one scrape's worth",
@@ -180,9 +222,9 @@ fn checked(options: Options) -> Result<Options, clap::Error> {
     }
 }
 
-/// Whether this can only be meant for `--watch`, whose value needs its `=`: the resolver would take
-/// `5` for 0.0.0.5, which is nobody's address.
-fn is_seconds(word: &&String) -> bool {
+/// Whether this can only be meant as an option's value: the resolver would take `5` for 0.0.0.5,
+/// which is nobody's address.
+fn is_number(word: &str) -> bool {
     let plain = |c: char| c.is_ascii_digit() || c == '.';
     word.chars().all(plain)
         && word.parse::<f64>().is_ok_and(|n| n < f64::from(1 << 24))
@@ -190,8 +232,12 @@ fn is_seconds(word: &&String) -> bool {
 }
 
 /// Help and version to standard output; a usage error as one line on standard error.
-fn tell(error: &clap::Error) -> u8 {
+fn tell(error: clap::Error) -> u8 {
     if !error.use_stderr() {
+        if output::is_closed() {
+            super::complain(format_args!("{}", output::CLOSED));
+            return 1;
+        }
         // Whoever closed the pipe has seen enough of the help.
         let printed = error.print().and_then(|()| io::stdout().flush());
         return match printed {
@@ -227,19 +273,6 @@ fn no_text(arguments: impl Iterator<Item = OsString>) -> Option<String> {
     None
 }
 
-/// A time in seconds: more than none, and no more than a year.
-fn seconds(text: &str) -> Result<Duration, String> {
-    const YEAR: f64 = 365.0 * 86_400.0;
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= YEAR => {
-            // What rounds to nothing would be no time at all.
-            Ok(Duration::from_secs_f64(value).max(Duration::from_millis(1)))
-        }
-        Ok(value) if value > YEAR => Err("more than a year".to_owned()),
-        _ => Err("not a number of seconds above 0".to_owned()),
-    }
-}
-
 fn port(text: &str) -> Result<Port, String> {
     Port::parse(text).map_err(|reason| reason.to_string())
 }
@@ -259,9 +292,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Options, String> {
-        Options::try_parse_from(line.split_whitespace())
-            .and_then(checked)
-            .map_err(|error| cli::one_line(&error))
+        let words = line.split_whitespace().map(OsString::from);
+        super::parse(words).map_err(cli::one_line)
     }
 
     #[test]
@@ -302,14 +334,33 @@ mod tests {
         assert_eq!(parse("ruptime -lr x").unwrap().sort(), Some(Key::Load));
         assert_eq!(parse("ruptime -t x").unwrap().sort(), Some(Key::Uptime));
         assert_eq!(parse("ruptime -u x").unwrap().sort(), Some(Key::Users));
-        assert_eq!(
-            parse("ruptime -w x").unwrap().watch,
-            Some(Duration::from_secs(2))
-        );
-        assert_eq!(
-            parse("ruptime --watch=0.5 x").unwrap().watch,
-            Some(Duration::from_millis(500))
-        );
+        assert_eq!(parse("ruptime -an x").unwrap().sort(), Some(Key::Name));
+        for (watch, milliseconds) in [
+            ("-w", 2_000),
+            ("--watch=0.5", 500),
+            ("-w=5", 5_000),
+            ("-w5", 5_000),
+            ("-lrw.5", 500),
+            ("-w1m", 60_000),
+        ] {
+            let options = parse(&format!("ruptime {watch} x")).unwrap();
+            let interval = Some(Duration::from_millis(milliseconds));
+            assert_eq!(
+                (options.watch, options.hosts),
+                (interval, vec!["x".into()]),
+                "{watch}"
+            );
+        }
+        // These are the values of other options, or hosts.
+        for line in ["ruptime -fw5 x", "ruptime -p w5 x", "ruptime -- -w5"] {
+            assert_eq!(parse(line).unwrap().watch, None, "{line}");
+        }
+        let times = parse("ruptime --timeout 250ms x").unwrap_err();
+        assert!(times.contains("a unit of s, m, h, d or w"), "{times}");
+        let options = parse("ruptime --wait 5m --rebooted --deadline 1h x").unwrap();
+        assert!(options.rebooted);
+        assert_eq!(options.wait, Some(Duration::from_secs(300)));
+        assert_eq!(options.deadline, Some(Duration::from_secs(3600)));
     }
 
     #[test]
@@ -326,16 +377,28 @@ mod tests {
                 "ruptime --wait 3 -w x",
                 "'--wait <SECONDS>' cannot be used with",
             ),
+            ("ruptime --rebooted x", "--wait <SECONDS>"),
+            (
+                "ruptime --deadline 3 -w x",
+                "'--deadline <SECONDS>' cannot be used with",
+            ),
             ("ruptime -l -o jsonl x", "as it answers"),
+            ("ruptime -n -o jsonl x", "as it answers"),
             ("ruptime -w -o openmetrics x", "one scrape"),
             ("ruptime -p 0 x", "port 0: ports are 1 to 65535"),
             ("ruptime -p 99999 x", "port 99999"),
             ("ruptime --timeout 0 x", "'0' for '--timeout <SECONDS>'"),
             ("ruptime --timeout -1 x", "'-1' for '--timeout <SECONDS>'"),
             ("ruptime --wait -0.5 x", "'-0.5' for '--wait <SECONDS>'"),
-            ("ruptime -w 5 x", "did you mean --watch=5?"),
-            ("ruptime --timeout nan x", "not a number of seconds"),
-            ("ruptime --timeout inf x", "more than a year"),
+            ("ruptime -w 5 x", "5 is no HOST: did you mean --watch=5?"),
+            ("ruptime -t 5 x", "did you mean --timeout 5?"),
+            ("ruptime 5", "5 is no HOST"),
+            ("ruptime -wx y", "'-x'"),
+            ("ruptime -w5x y", "'5x' for '--watch[=<SECONDS>]'"),
+            ("ruptime --timeout nan x", "not a time"),
+            ("ruptime --timeout inf x", "not a time"),
+            ("ruptime --deadline 2y x", "'2y' for '--deadline <SECONDS>'"),
+            ("ruptime --wait 53w x", "more than a year"),
             ("ruptime -j 0 x", "not a whole number above 0"),
             ("ruptime -o xml x", "'xml' for '--output <FORMAT>'"),
             ("ruptime --no-such x", "'--no-such'"),
@@ -348,14 +411,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_nobodys_address_is_taken_for_seconds() {
-        let is_seconds = |word: &str| is_seconds(&&word.to_owned());
+    fn only_what_is_nobodys_address_is_taken_for_a_value() {
         for word in ["5", "60", "0.5", ".5", "3600"] {
-            assert!(is_seconds(word), "{word}");
+            assert!(is_number(word), "{word}");
         }
         // The last are 127.0.0.1 as inet_aton(3) reads it.
         for word in ["web1", "192.0.2.7", "5s", "", "127.1", "2130706433"] {
-            assert!(!is_seconds(word), "{word}");
+            assert!(!is_number(word), "{word}");
         }
     }
 

@@ -24,7 +24,7 @@ use super::hosts::target::Target;
 use super::options::Options;
 use super::output::{self, Format, Row, Settings, is_success, sort};
 use super::query::address::Family;
-use super::query::failure::words;
+use super::query::failure::{seconds, words};
 use super::query::reply::REPLY_MAX;
 use super::query::{self, Prober};
 use super::terminal::progress::Progress;
@@ -50,16 +50,20 @@ pub(super) struct Session {
     prober: Rc<Prober>,
     targets: Rc<[Target]>,
     plan: Plan,
+    /// When the whole call is over, and how long it was to take.
+    deadline: Option<(Instant, Duration)>,
     discover: bool,
     settings: Settings,
 }
 
 impl Session {
-    /// The error is one line: the machine is short of descriptors or memory.
+    /// For a call that has `begun`. The error is one line: the machine is short of descriptors or
+    /// memory.
     pub(super) fn new(
         options: &Options,
         targets: Vec<Target>,
         settings: Settings,
+        begun: Instant,
     ) -> Result<Session, String> {
         let budget = match &targets[..] {
             // Nothing to divide.
@@ -78,8 +82,9 @@ impl Session {
             plan: Plan {
                 jobs: budget.jobs,
                 wait: options.wait,
-                rebooted_since: options.rebooted.then(Instant::now),
+                rebooted_since: options.rebooted.then_some(begun),
             },
+            deadline: options.deadline.map(|time| (begun + time, time)),
             discover: options.discover,
             settings,
         })
@@ -170,10 +175,18 @@ impl Session {
         let tasks = LocalSet::new();
         let collect = async {
             let search = self.start(sender);
+            let mut late = self
+                .deadline
+                .map(|deadline| Late::new(deadline, &self.targets));
             loop {
+                if let Some(late) = late.take_if(|late| late.is_over()) {
+                    take(late.answers(&self.targets)).await?;
+                    return Ok(None);
+                }
                 let mut batch = Vec::new();
                 let receive = arrivals.recv_many(&mut batch, BATCH);
-                let received = match progress.next() {
+                let end = late.as_ref().map(|late| late.end);
+                let received = match progress.next().into_iter().chain(end).min() {
                     None => Ok(receive.await),
                     Some(at) => timeout_at(at, receive).await,
                 };
@@ -181,6 +194,9 @@ impl Session {
                     Ok(0) => break,
                     Ok(count) => {
                         progress.add(count);
+                        if let Some(late) = &mut late {
+                            late.note(&batch);
+                        }
                         take(batch).await?;
                     }
                     Err(_) => progress.draw(),
@@ -232,6 +248,49 @@ fn asking(options: &Options, settings: &Settings) -> query::Settings {
             Format::Json | Format::Jsonl if settings.many => KEPT_OF_MANY,
             _ => REPLY_MAX,
         },
+    }
+}
+
+/// `--deadline`: the hosts that have not answered.
+struct Late {
+    end: Instant,
+    time: Duration,
+    answered: Vec<bool>,
+}
+
+impl Late {
+    fn new((end, time): (Instant, Duration), targets: &[Target]) -> Late {
+        Late {
+            end,
+            time,
+            answered: vec![false; targets.len()],
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.end <= Instant::now()
+    }
+
+    fn note(&mut self, batch: &[Arrival]) {
+        for (slot, _) in batch {
+            // What a search finds has no slot beforehand.
+            if let Some(answered) = self.answered.get_mut(*slot) {
+                *answered = true;
+            }
+        }
+    }
+
+    /// Those that have not answered are down.
+    fn answers(&self, targets: &[Target]) -> Vec<Arrival> {
+        let time = seconds(self.time);
+        let reason = format!("no answer within the deadline of {time} s");
+        let late = self
+            .answered
+            .iter()
+            .enumerate()
+            .filter(|(_, answered)| !**answered);
+        late.map(|(slot, _)| (slot, Answer::down(&targets[slot].word, &reason)))
+            .collect()
     }
 }
 

@@ -44,10 +44,10 @@ pub fn main() -> ExitCode {
         Ok(options) => options,
         Err(error) if stdio.stderr_is_connection && error.use_stderr() => {
             log::init(Level::Error, true);
-            log::fatal(&crate::cli::one_line(&error));
+            log::fatal(&crate::cli::one_line(error));
             return ExitCode::from(USAGE);
         }
-        Err(error) => return crate::cli::report("ruptimed", &error),
+        Err(error) => return crate::cli::report("ruptimed", error),
     };
     log::init(options.log_level, stdio.stderr_is_connection);
     match run(&options, &stdio) {

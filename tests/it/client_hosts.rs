@@ -171,7 +171,7 @@ fn attack_a_usage_error_shows_its_argument_escaped_and_whole() {
     let ran = ruptime(&["--timeout", "1\n\n2\u{202e}\u{1b}[31m3"]);
     assert_usage(
         &ran,
-        "'1\\n\\n2\\u{202e}\\u{1b}[31m3' for '--timeout <SECONDS>': not a number",
+        "'1\\n\\n2\\u{202e}\\x1b[31m3' for '--timeout <SECONDS>': not a time",
     );
     let ran = ruptime(&["--no\n\nsuch\u{202e}"]);
     assert_usage(&ran, "'--no\\n\\nsuch\\u{202e}'");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use crate::common::fake::{Fake, Full, LINE, closed_port, reset, ruptime};
+use crate::common::fake::{Fake, Full, LINE, closed_port, reset, ruptime, wrapped};
 use crate::common::has_ipv6;
 use crate::common::temp::TempDir;
 
@@ -236,6 +236,68 @@ fn a_machine_that_comes_back_is_waited_for() {
     assert_eq!(server.asked(), 3);
     // Pauses of one and two seconds, as in the textbook.
     assert!(ran.took >= Duration::from_secs(3), "{ran:?}");
+}
+
+#[test]
+fn a_forwarder_and_a_server_that_are_not_ready_are_waited_for() {
+    let mut asked = 0;
+    let server = Fake::stream("127.0.0.1", move |peer, _| {
+        asked += 1;
+        let reply = match asked {
+            1 => "",
+            2 => "error: not yet\n",
+            _ => LINE,
+        };
+        peer.write_all(reply.as_bytes()).unwrap();
+    });
+    ruptime(&["--wait", "50s", &server.host()]).assert_up(LINE);
+    assert_eq!(server.asked(), 3);
+    // A reply that is anything else is no reason to try again.
+    let server = Fake::stream("127.0.0.1", |peer, _| peer.write_all(b"hello\n").unwrap());
+    ruptime(&["--wait", "50s", &server.host()]).assert_up("hello\n");
+    assert_eq!(server.asked(), 1);
+}
+
+#[test]
+fn only_an_answer_after_a_reboot_counts_with_rebooted() {
+    const JUST_BOOTED: &str = " 21:04:41 up 0 min,  0 user,  load average: 0.26, 0.22, 0.10\n";
+    let mut asked = 0;
+    let server = Fake::stream("127.0.0.1", move |peer, _| {
+        asked += 1;
+        let reply = if asked < 3 { LINE } else { JUST_BOOTED };
+        peer.write_all(reply.as_bytes()).unwrap();
+    });
+    ruptime(&["--wait", "50", "--rebooted", &server.host()]).assert_up(JUST_BOOTED);
+    assert_eq!(server.asked(), 3);
+    let server = Fake::up("127.0.0.1");
+    let host = server.host();
+    ruptime(&["--wait", "1", "--rebooted", &host])
+        .assert_down(&format!("ruptime: {host}: not rebooted, up 3+04:05"));
+}
+
+#[test]
+fn an_output_that_is_closed_at_the_start_is_told() {
+    let server = Fake::up("127.0.0.1");
+    let told = "ruptime: standard output is closed, or cannot be written to\n";
+    let script = |redirection: &str| format!("exec \"$@\" {redirection}");
+    for arguments in [
+        &[&*server.host()][..],
+        &["-o", "json", &server.host()],
+        &["--help"],
+    ] {
+        for closed in [">&-", "</dev/null >&0", "<&- >&-"] {
+            let shell = ["sh", "-c", &script(closed), "sh"];
+            let ran = crate::common::fake::run(&mut wrapped(&shell, arguments), b"");
+            assert_eq!((ran.status, &*ran.err), (1, told), "{closed} {ran:?}");
+        }
+        // Whoever wants no output says so, for writing alone or as Python's DEVNULL does.
+        for nothing in [">/dev/null", "<>/dev/null >&0", "<&- >/dev/null"] {
+            let shell = ["sh", "-c", &script(nothing), "sh"];
+            let ran = crate::common::fake::run(&mut wrapped(&shell, arguments), b"");
+            assert_eq!((ran.status, &*ran.err), (0, ""), "{nothing} {ran:?}");
+        }
+    }
+    assert_eq!(server.asked(), 6, "nobody is asked in vain");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! that says what is wrong with the word. It is apart from the asking so that every form can be
 //! tested by a table, and so that a bad word is told before anything is sent.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -171,13 +172,24 @@ fn bracketed(inner: &str) -> Result<(Host, Option<Port>), BadTarget> {
     let Some((address, rest)) = inner.split_once(']') else {
         return bad("a bracket that does not close; write [ADDRESS]:PORT");
     };
-    let Some(host) = v6(address)? else {
+    let Some(host) = v6(&decoded_zone(address))? else {
         return bad("what is in the brackets is no IPv6 address");
     };
     match rest.strip_prefix(':') {
         Some(port) => Ok((host, Some(Port::parse(port)?))),
         None if rest.is_empty() => Ok((host, None)),
         None => bad("only :PORT may follow the closing bracket"),
+    }
+}
+
+/// A zone as URLs have it, `fe80::1%25eth0` (RFC 6874), as `fe80::1%eth0`. Where only digits follow
+/// it is the number of an interface: `%251` is number 251.
+fn decoded_zone(address: &str) -> Cow<'_, str> {
+    match address.split_once("%25") {
+        Some((address, zone)) if zone.bytes().any(|byte| !byte.is_ascii_digit()) => {
+            format!("{address}%{zone}").into()
+        }
+        _ => address.into(),
     }
 }
 
@@ -316,6 +328,12 @@ mod tests {
                 "[fe80::1%2]:99",
                 net(false, scoped("fe80::1", "2"), number(99)),
             ),
+            (
+                "[fe80::1%25eth0]:99",
+                net(false, scoped("fe80::1", "eth0"), number(99)),
+            ),
+            ("[fe80::1%251]", net(false, scoped("fe80::1", "251"), None)),
+            ("[fe80::1%25]", net(false, scoped("fe80::1", "25"), None)),
             ("udp:web1", net(true, name("web1"), None)),
             ("udp:web1:13", net(true, name("web1"), number(13))),
             ("udp:[::1]:13", net(true, address("::1"), number(13))),

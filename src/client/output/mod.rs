@@ -17,14 +17,19 @@ use self::sort::Key;
 use crate::client::answer::{Answer, Outcome};
 
 pub mod clock;
+mod closed;
 mod json;
 mod openmetrics;
 pub mod sort;
 mod table;
 mod text;
 
+pub(super) use self::closed::is_closed;
 pub(super) use self::json::line;
 pub(super) use self::text::push as push_text;
+
+/// What to say where [`is_closed`].
+pub(super) const CLOSED: &str = "standard output is closed, or cannot be written to";
 
 /// How answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,7 @@ complete -c ruptimed -s l -l listen -d 'Bind this instead of inheriting sockets:
 complete -c ruptimed -l handoff -d 'How a stream client is answered' -r -f -a "exec\t'each connection becomes the standard output of a command of its own'
 capture\t'one run of the command answers everybody who waits'"
 complete -c ruptimed -l max-age -d 'With capture and datagrams: an answer no older than this may be given without a new run; 0 is never older than the question' -r
-complete -c ruptimed -s c -l max-children -d 'Commands at once; beyond it the backlog holds the clients' -r
+complete -c ruptimed -s c -l max-children -d 'Run at most N commands at once, and one more for those who share a run; beyond it the backlog holds the clients' -r
 complete -c ruptimed -l max-per-source -d 'Connections at once from one address (an IPv4 address, an IPv6 /64) [default: no limit]' -r
 complete -c ruptimed -l child-timeout -d 'The time a command has; then its process group is killed' -r
 complete -c ruptimed -l idle-timeout -d 'Leave when nobody asked for so long; only with inherited sockets [default: never]' -r

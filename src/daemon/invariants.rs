@@ -86,7 +86,7 @@ pub fn rate_limit(limit: u32, requests: &[Asked]) {
             told += refusals.count;
         }
     }
-    while let Some(at) = limiter.next_deadline() {
+    while let Some(at) = limiter.deadline() {
         let refusals = limiter.report(Some(at.max(now))).expect("it is due");
         told += refusals.count;
     }

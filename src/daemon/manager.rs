@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 
 use crate::daemon::logging::outlet::{Outlet, Sent};
 use crate::daemon::logging::{self as log, fault::Fault};
+use crate::daemon::poll::Timed;
 
 /// STATUS= is sent at most once in this time.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -101,8 +102,27 @@ impl Manager {
         self.outlet.is_some() && self.counts != self.reported
     }
 
-    /// When [`Self::tick`] has something to send.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// Sends a message; false where the manager's queue is full.
+    fn send(&mut self, state: &[NotifyState<'_>]) -> bool {
+        let Some(outlet) = &self.outlet else {
+            return true;
+        };
+        let mut message = String::new();
+        for assignment in state {
+            // Writing to a String cannot fail.
+            let _ = writeln!(message, "{assignment}");
+        }
+        match outlet.send(message.as_bytes()) {
+            Sent::Done => drop(self.fault.ok()),
+            Sent::Full => return false,
+            Sent::Failed(error) => log::notify_failed(self.fault.fail(Instant::now()), &error),
+        }
+        true
+    }
+}
+
+impl Timed for Manager {
+    fn deadline(&self) -> Option<Instant> {
         let status = self.has_news().then_some(self.next_status);
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
         [status, watchdog, self.next_ready]
@@ -111,9 +131,9 @@ impl Manager {
             .min()
     }
 
-    /// Sends what is due: called once a turn of the loop, so that the watchdog hears from a loop
-    /// that turns, and from no other.
-    pub(crate) fn tick(&mut self, now: Instant) {
+    /// Called once a turn of the loop, so that the watchdog hears from a loop that turns, and from no
+    /// other.
+    fn tick(&mut self, now: Instant) {
         if self.next_ready.is_some_and(|at| at <= now) {
             self.ready(now);
         }
@@ -132,24 +152,6 @@ impl Manager {
             let status = format!("answered {answered}, failed {failed}, running {running}");
             self.send(&[NotifyState::Status(&status)]);
         }
-    }
-
-    /// Sends a message; false where the manager's queue is full.
-    fn send(&mut self, state: &[NotifyState<'_>]) -> bool {
-        let Some(outlet) = &self.outlet else {
-            return true;
-        };
-        let mut message = String::new();
-        for assignment in state {
-            // Writing to a String cannot fail.
-            let _ = writeln!(message, "{assignment}");
-        }
-        match outlet.send(message.as_bytes()) {
-            Sent::Done => drop(self.fault.ok()),
-            Sent::Full => return false,
-            Sent::Failed(error) => log::notify_failed(self.fault.fail(Instant::now()), &error),
-        }
-        true
     }
 }
 

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use answer::children as child;
+use answer::command::Command;
 use logging as log;
 use logging::Level;
 pub use logging::message_id;
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
 fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
     sys::stop_ignoring_sigchld()
         .map_err(|errno| Refused::Failed(format!("sigaction: {}", errno.desc())))?;
-    let command = child::Command::new(&options.command).map_err(Refused::Usage)?;
+    let command = Command::new(&options.command).map_err(Refused::Usage)?;
     options.check().map_err(Refused::Usage)?;
     let mut sockets = inherit::acquire(options)?;
     // Removed when this function returns, however it does.

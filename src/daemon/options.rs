@@ -57,7 +57,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
     pub(crate) max_age: Duration,
 
-    /// Commands at once; beyond it the backlog holds the clients
+    /// Run at most N commands at once, and one more for those who share a run; beyond it the
+    /// backlog holds the clients
     #[arg(short = 'c', long, value_name = "N", default_value = "64", value_parser = at_least_one)]
     pub(crate) max_children: NonZeroUsize,
 

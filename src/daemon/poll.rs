@@ -68,9 +68,41 @@ pub(crate) struct Ready {
     pub(crate) events: EpollFlags,
 }
 
-/// An epoll instance (epoll(7)).
+/// Something that has its time. The loop waits for the earliest of all deadlines, and each turn
+/// of it ticks every part.
+pub(crate) trait Timed {
+    /// When [`Self::tick`] has something to do; None: not without an event.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Does what is due.
+    fn tick(&mut self, now: Instant);
+}
+
+/// Where descriptors are registered: an epoll instance (epoll(7)).
+#[derive(Clone)]
+pub(crate) struct Registry(Rc<Epoll>);
+
+impl Registry {
+    /// Joins a descriptor with its registration, which [`Watched::arm`] makes.
+    pub(crate) fn watch<F: AsFd>(&self, fd: F, token: Token, interest: EpollFlags) -> Watched<F> {
+        Watched {
+            registry: self.clone(),
+            token,
+            interest,
+            is_armed: false,
+            fd,
+        }
+    }
+
+    /// For connections that are being ended, which register themselves.
+    pub(crate) fn epoll(&self) -> &Epoll {
+        &self.0
+    }
+}
+
+/// The wait for all that is registered.
 pub(crate) struct Poll {
-    epoll: Rc<Epoll>,
+    registry: Registry,
     events: [EpollEvent; EVENTS],
     interrupted: u32,
 }
@@ -80,21 +112,14 @@ impl Poll {
     /// Those of epoll_create1(2).
     pub(crate) fn new() -> nix::Result<Self> {
         Ok(Poll {
-            epoll: Rc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
+            registry: Registry(Rc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?)),
             events: [EpollEvent::empty(); EVENTS],
             interrupted: 0,
         })
     }
 
-    /// Joins a descriptor with its registration, which [`Watched::arm`] makes.
-    pub(crate) fn watch<F: AsFd>(&self, fd: F, token: Token, interest: EpollFlags) -> Watched<F> {
-        Watched {
-            epoll: Rc::clone(&self.epoll),
-            token,
-            interest,
-            is_armed: false,
-            fd,
-        }
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Waits until a descriptor is ready or the deadline has come, and puts what is ready into
@@ -109,7 +134,11 @@ impl Poll {
         now: Instant,
     ) -> nix::Result<()> {
         ready.clear();
-        match self.epoll.wait(&mut self.events, timeout(deadline, now)) {
+        match self
+            .registry
+            .0
+            .wait(&mut self.events, timeout(deadline, now))
+        {
             Ok(count) => {
                 self.interrupted = 0;
                 ready.extend(self.events[..count].iter().map(|event| Ready {
@@ -130,11 +159,6 @@ impl Poll {
             Err(errno) => Err(errno),
         }
     }
-
-    /// For connections that are being ended, which register themselves.
-    pub(crate) fn epoll(&self) -> &Epoll {
-        &self.epoll
-    }
 }
 
 /// In milliseconds, rounded up: a turn before the deadline would find nothing to do.
@@ -149,7 +173,7 @@ fn timeout(deadline: Option<Instant>, now: Instant) -> EpollTimeout {
 
 /// A descriptor and its registration with epoll. Dropped, it is deregistered, then closed.
 pub(crate) struct Watched<F: AsFd> {
-    epoll: Rc<Epoll>,
+    registry: Registry,
     token: Token,
     interest: EpollFlags,
     is_armed: bool,
@@ -167,9 +191,9 @@ impl<F: AsFd> Watched<F> {
         }
         if wanted {
             let event = EpollEvent::new(self.interest, self.token.into());
-            self.epoll.add(&self.fd, event)?;
+            self.registry.0.add(&self.fd, event)?;
         } else {
-            self.epoll.delete(&self.fd)?;
+            self.registry.0.delete(&self.fd)?;
         }
         self.is_armed = wanted;
         Ok(())
@@ -224,7 +248,9 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         theirs.write_all(b"x").expect("written");
         let mut poll = Poll::new().expect("an epoll");
-        let mut watched = poll.watch(ours, Token::Output, EpollFlags::EPOLLIN);
+        let mut watched = poll
+            .registry()
+            .watch(ours, Token::Output, EpollFlags::EPOLLIN);
         assert!(ready(&mut poll).is_empty());
         watched.arm(true).expect("armed");
         watched.arm(true).expect("armed already");
@@ -245,7 +271,9 @@ mod tests {
         theirs.write_all(b"x").expect("written");
         let _copy = ours.try_clone().expect("a copy");
         let mut poll = Poll::new().expect("an epoll");
-        let mut watched = poll.watch(ours, Token::Output, EpollFlags::EPOLLIN);
+        let mut watched = poll
+            .registry()
+            .watch(ours, Token::Output, EpollFlags::EPOLLIN);
         watched.arm(true).expect("armed");
         drop(watched);
         assert!(ready(&mut poll).is_empty());

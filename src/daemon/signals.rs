@@ -1,12 +1,92 @@
-//! What each signal asks of the daemon: signal numbers come in, requests come out.
+//! What each signal asks of the daemon: signals come in, requests come out.
 //!
 //! The signals are blocked and read from a descriptor (signalfd(2)), so that none of them ends the
 //! daemon with a client unanswered or a socket file left behind. Those that are not listed keep
 //! their default action (SIGQUIT and SIGABRT are asked for a core dump).
 
-use nix::sys::signal::{SigSet, Signal};
+use std::time::Instant;
 
+use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::logging as log;
+use super::logging::fault::Fault;
+use super::poll::{Registry, Timed, Token, Watched};
 use super::sys::is_ignored;
+
+/// The signals that are pending. The descriptor is edge-triggered, so that a read that fails is
+/// tried again after a pause and not with every turn of the loop.
+pub(crate) struct Signals {
+    descriptor: Watched<SignalFd>,
+    /// The descriptor may have something to read.
+    is_ready: bool,
+    fault: Fault,
+}
+
+impl Signals {
+    /// Blocks the signals, and watches the descriptor that they are read from.
+    ///
+    /// # Errors
+    /// The name of the call that failed, and its errno: sigprocmask(2), signalfd(2), epoll_ctl(2).
+    pub(crate) fn watch(registry: &Registry) -> Result<Self, (&'static str, Errno)> {
+        let mask = block().map_err(|errno| ("sigprocmask", errno))?;
+        let descriptor =
+            SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+                .map_err(|errno| ("signalfd", errno))?;
+        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        let mut descriptor = registry.watch(descriptor, Token::Signals, interest);
+        descriptor.arm(true).map_err(|errno| ("epoll_ctl", errno))?;
+        Ok(Signals {
+            descriptor,
+            is_ready: false,
+            fault: Fault::default(),
+        })
+    }
+
+    /// Epoll has told of the descriptor.
+    pub(crate) fn ready(&mut self) {
+        self.is_ready = true;
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
+    /// Reads the next pending signal, and gives what it asks for.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Asks> {
+        while self.is_ready {
+            match self.descriptor.read_signal() {
+                Ok(Some(info)) => {
+                    if let Some(asks) = meaning(info.ssi_signo) {
+                        return Some(asks);
+                    }
+                }
+                Ok(None) => {
+                    self.fault.ok();
+                    self.is_ready = false;
+                }
+                Err(Errno::EINTR) if self.fault.tolerate() => {}
+                Err(errno) => {
+                    log::signals_failed(self.fault.fail(now), errno);
+                    self.is_ready = false;
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Timed for Signals {
+    fn deadline(&self) -> Option<Instant> {
+        self.fault.deadline()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.is_ready |= self.fault.tick(now);
+    }
+}
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +95,7 @@ pub(crate) enum Asks {
     Reap,
     /// To stop, as a service manager or a terminal says it.
     Stop,
-    /// To stop, in a way that is told: the terminal has gone, or an alarm that a launcher has set
+    /// To stop, which is recorded: the terminal has gone, or an alarm that a launcher has set
     /// (`alarm` and exec, the shell's poor man's timeout) has come.
     StopAloud(Signal),
     /// Nothing.
@@ -23,7 +103,7 @@ pub(crate) enum Asks {
 }
 
 /// What the signal of this number asks for; None for one that is not watched.
-pub(crate) fn meaning(number: u32) -> Option<Asks> {
+fn meaning(number: u32) -> Option<Asks> {
     let signal = Signal::try_from(i32::try_from(number).ok()?).ok()?;
     match signal {
         Signal::SIGCHLD => Some(Asks::Reap),

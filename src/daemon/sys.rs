@@ -47,18 +47,23 @@ pub(crate) struct Zombie {
     pub(crate) status: i32,
 }
 
-/// Finds a child that has ended, without reaping it (waitid(2), WNOWAIT); None while all run.
+/// Finds a child that has ended, without reaping it (waitid(2), WNOWAIT): any, or this one. None
+/// while it runs, or all of them do.
 ///
 /// nix's own `waitid` fails for a child that a real-time signal has killed, without its number, and
 /// finds the same child again with each call.
 ///
 /// # Errors
 /// Those of waitid(2): ECHILD where there is no child at all; EINTR.
-pub(crate) fn find_zombie() -> Result<Option<Zombie>> {
+pub(crate) fn find_zombie(child: Option<Pid>) -> Result<Option<Zombie>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let (kind, number) = match child {
+        Some(pid) => (libc::P_PID, pid.as_raw().unsigned_abs()),
+        None => (libc::P_ALL, 0),
+    };
     // SAFETY: `info` is a siginfo_t of our own, to which the call may write.
-    Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags) })?;
+    Errno::result(unsafe { libc::waitid(kind, number, info.as_mut_ptr(), flags) })?;
     // SAFETY: zeros are a valid siginfo_t, and so is what the call has written.
     let info = unsafe { info.assume_init() };
     // SAFETY: waitid sets si_pid, and leaves it 0 where no child has ended (wait(2)).

@@ -1,8 +1,8 @@
-//! One run of the command for all who wait: APUE's popen server, with a group commit.
+//! One run of the command for all who wait: APUE's popen server, and its datagram server, with a
+//! group commit. Requests come in; an answer and those it is for come out.
 //!
-//! Requests come in, an answer and those it is for come out. The requests that wait when a run
-//! starts share it; one that arrives during a run waits for the next, so that no answer was
-//! measured before its question, unless `--max-age` allows it.
+//! The requests that wait when a run starts share it; one that arrives during a run waits for the
+//! next, so that no answer was measured before its question, unless `--max-age` allows it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -14,31 +14,47 @@ use nix::sys::epoll::EpollFlags;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, pipe2, read};
 
-use crate::daemon::answer::children::Command;
-use crate::daemon::poll::{Poll, Token, Watched};
+use super::children::{Ending, Exited, Late, Slot};
+use super::command::words;
+use super::commands::Commands;
+use super::{Answered, Purpose};
+use crate::daemon::logging as log;
+use crate::daemon::logging::fault::Fault;
+use crate::daemon::poll::{Registry, Token, Watched};
 use crate::daemon::sockets::set_nonblocking;
 
 /// The longest answer, in bytes; the command is stopped when it says more.
-pub(crate) const LONGEST_ANSWER: usize = 64 << 10;
+const LONGEST_ANSWER: usize = 64 << 10;
 /// How long a run may wait for the clients of the last one to ask again. Those who ask in a loop
 /// come back almost together, and a run less is worth more than this wait.
 const GATHER: Duration = Duration::from_millis(1);
+/// The client of a shared run, in a record.
+const ALL: &str = "all who waited";
 
 /// The requests, and the run that answers them. `W` is who waits.
 pub(crate) struct Capture<W> {
+    registry: Registry,
     waiting: Vec<W>,
-    run: Option<Run<W>>,
+    state: State<W>,
     /// How many the last run answered.
     last_batch: usize,
-    /// When the oldest of those who wait has waited long enough.
-    gather_until: Option<Instant>,
-    /// The sockets have been looked at since the last run ended.
-    has_looked: bool,
     max_age: Duration,
     /// The last answer, and when its run was started, on [`uptime`]'s clock.
     kept: Option<(Duration, Rc<[u8]>)>,
     /// Reused from run to run.
     buffer: Vec<u8>,
+    cut: Fault,
+}
+
+enum State<W> {
+    /// Nobody waits, and nothing runs.
+    Idle,
+    /// Somebody waits, and the others of the last run have until then to come. `is_polled`: the
+    /// sockets have been looked at since the last run, so whoever was there already is among those
+    /// who wait. On a busy machine that may be later than the time to gather.
+    Gathering { until: Instant, is_polled: bool },
+    /// Whoever comes now waits for the next run.
+    Running(Run<W>),
 }
 
 struct Run<W> {
@@ -59,7 +75,7 @@ fn uptime() -> Option<Duration> {
 
 /// What reading the command's output came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+enum Progress {
     /// It may say more.
     Running,
     /// It has said everything.
@@ -67,32 +83,26 @@ pub(crate) enum Progress {
     /// It has said nothing, and closed its output: only its exit status can tell why.
     Silent,
     /// It has said too much, and is to be stopped.
-    Cut(Pid),
-}
-
-/// An answer, and who it is for.
-pub(crate) struct Answered<W> {
-    pub(crate) clients: Vec<W>,
-    pub(crate) answer: Rc<[u8]>,
+    Cut,
 }
 
 impl<W> Capture<W> {
-    pub(crate) fn new(max_age: Duration) -> Self {
+    pub(crate) fn new(registry: Registry, max_age: Duration) -> Self {
         Capture {
+            registry,
             waiting: Vec::new(),
-            run: None,
+            state: State::Idle,
             last_batch: 0,
-            gather_until: None,
-            has_looked: true,
             max_age,
             kept: None,
             buffer: Vec::new(),
+            cut: Fault::default(),
         }
     }
 
     /// Nobody waits, and nothing runs.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.run.is_none()
+        matches!(self.state, State::Idle)
     }
 
     /// The number of those who wait for a run that has not started.
@@ -107,76 +117,122 @@ impl<W> Capture<W> {
     }
 
     /// Has a client wait for the next run.
-    pub(crate) fn wait(&mut self, client: W, now: Instant) {
-        if self.waiting.is_empty() && self.run.is_none() {
-            self.gather_until = Some(now + GATHER);
-        }
+    pub(crate) fn push(&mut self, client: W, now: Instant) {
         self.waiting.push(client);
+        if let State::Idle = self.state {
+            self.gather(now);
+        }
+    }
+
+    fn gather(&mut self, now: Instant) {
+        self.state = State::Gathering {
+            until: now + GATHER,
+            is_polled: false,
+        };
+    }
+
+    /// The sockets have been looked at.
+    pub(crate) fn polled(&mut self) {
+        if let State::Gathering { is_polled, .. } = &mut self.state {
+            *is_polled = true;
+        }
     }
 
     /// True where a run is to be started now: somebody waits, nothing runs, and about as many
     /// have come as the last time, or have had their time to come.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        if self.waiting.is_empty() || self.run.is_some() {
+        let State::Gathering { until, is_polled } = self.state else {
             return false;
-        }
+        };
         self.last_batch <= 1
             || self.waiting.len() * 10 >= self.last_batch * 9
-            || (self.has_looked && self.gather_until.is_none_or(|until| until <= now))
-    }
-
-    /// The sockets have been looked at: whoever was there already is among those who wait. On a
-    /// busy machine that may be later than the time to gather.
-    pub(crate) fn looked(&mut self) {
-        self.has_looked = self.run.is_none();
+            || (is_polled && until <= now)
     }
 
     /// When [`Self::is_due`] will be true without anybody coming.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        if self.waiting.is_empty() || self.run.is_some() {
-            None
-        } else {
-            self.gather_until
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Gathering { until, .. } => Some(until),
+            _ => None,
         }
     }
 
-    /// Starts a run for everybody who waits.
-    ///
+    /// Starts a run for everybody who waits. Where it cannot be started, the reason is the answer
+    /// to all of them.
+    pub(crate) fn start(&mut self, commands: &mut Commands, now: Instant) -> Option<Answered<W>> {
+        match self.spawn(commands, now) {
+            Ok(run) => {
+                self.last_batch = run.clients.len();
+                self.state = State::Running(run);
+                None
+            }
+            Err(errno) => self.give_up(commands, words(errno)),
+        }
+    }
+
     /// # Errors
-    /// Those of pipe2(2), fcntl(2), epoll_ctl(2) and posix_spawn(3), with the call's name for the
-    /// first three; nobody has been answered then, and [`Self::give_up`] has them.
-    pub(crate) fn start(&mut self, poll: &Poll, command: &mut Command) -> Result<Pid, Errno> {
-        let (pipe, output) = pipe2(OFlag::O_CLOEXEC)?;
-        // Only our end: each end of a pipe is an open file description of its own.
-        set_nonblocking(pipe.as_fd(), true)?;
-        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        let mut pipe = poll.watch(pipe, Token::Output, interest);
-        pipe.arm(true)?;
-        let started = if self.max_age.is_zero() {
-            None
-        } else {
-            uptime()
-        };
-        let pid = command.spawn(output.as_fd())?;
-        self.last_batch = self.waiting.len();
-        self.run = Some(Run {
+    /// Those of pipe2(2), fcntl(2), epoll_ctl(2) and posix_spawn(3).
+    fn spawn(&mut self, commands: &mut Commands, now: Instant) -> Result<Run<W>, Errno> {
+        let (pipe, output) = self
+            .open_pipe()
+            .inspect_err(|errno| commands.not_started(*errno, now))?;
+        let started = (!self.max_age.is_zero()).then(uptime).flatten();
+        let (pid, now) = commands.spawn(output.as_fd())?;
+        commands.children.insert(pid, Purpose::Run, Slot::Run, now);
+        Ok(Run {
             pid,
             pipe,
             output: std::mem::take(&mut self.buffer),
             clients: std::mem::take(&mut self.waiting),
             started,
-        });
-        Ok(pid)
+        })
     }
 
-    /// Takes everybody who waits, when no run could be started for them.
-    pub(crate) fn give_up(&mut self) -> Vec<W> {
-        std::mem::take(&mut self.waiting)
+    fn open_pipe(&self) -> nix::Result<(Watched<OwnedFd>, OwnedFd)> {
+        let (pipe, output) = pipe2(OFlag::O_CLOEXEC)?;
+        // Only our end: each end of a pipe is an open file description of its own.
+        set_nonblocking(pipe.as_fd(), true)?;
+        let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        let mut pipe = self.registry.watch(pipe, Token::Output, interest);
+        pipe.arm(true)?;
+        Ok((pipe, output))
+    }
+
+    /// Answers everybody who waits with the reason why no run is started for them.
+    pub(crate) fn give_up(&mut self, commands: &mut Commands, why: &str) -> Option<Answered<W>> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        if let State::Gathering { .. } = self.state {
+            self.state = State::Idle;
+        }
+        let clients = std::mem::take(&mut self.waiting);
+        commands.count(false, clients.len());
+        Some(Answered {
+            clients,
+            reply: Some(commands.error(why)),
+        })
+    }
+
+    /// The command has said something, or everything.
+    pub(crate) fn read(&mut self, commands: &mut Commands, now: Instant) -> Option<Answered<W>> {
+        match self.gather_output() {
+            // Silence is explained by the exit status, which is about to come.
+            Progress::Running | Progress::Silent => return None,
+            Progress::Ended => drop(self.cut.ok()),
+            Progress::Cut => {
+                if let State::Running(run) = &self.state {
+                    log::cut(self.cut.fail(now), run.pid, LONGEST_ANSWER);
+                    commands.children.stop(run.pid, now);
+                }
+            }
+        }
+        self.finish(Ending::Exited(0), commands, now)
     }
 
     /// Reads what the command has said since.
-    pub(crate) fn read(&mut self) -> Progress {
-        let Some(run) = &mut self.run else {
+    fn gather_output(&mut self) -> Progress {
+        let State::Running(run) = &mut self.state else {
             return Progress::Running;
         };
         let mut chunk = [0; 4096];
@@ -192,124 +248,200 @@ impl<W> Capture<W> {
             }
             if run.output.len() > LONGEST_ANSWER {
                 run.output.truncate(LONGEST_ANSWER);
-                return Progress::Cut(run.pid);
+                return Progress::Cut;
             }
         }
     }
 
-    /// True while the answer of this command is awaited.
-    pub(crate) fn is_run(&self, pid: Pid) -> bool {
-        self.run.as_ref().is_some_and(|run| run.pid == pid)
+    /// A run's command has ended. A grandchild that holds the pipe is not waited for.
+    pub(crate) fn conclude(
+        &mut self,
+        exited: &Exited,
+        commands: &mut Commands,
+        now: Instant,
+    ) -> Option<Answered<W>> {
+        commands.ended(&ALL, exited, now);
+        if !self.is_run(exited.pid) {
+            return None;
+        }
+        self.gather_output();
+        self.finish(exited.ending, commands, now)
     }
 
-    /// Ends the run with what the command has said, or, where it has said nothing, with `error`.
-    pub(crate) fn finish(
+    /// A run's command takes too long, and is being stopped: what it has said is not everything.
+    pub(crate) fn time_out(
         &mut self,
+        late: Late,
+        commands: &mut Commands,
         now: Instant,
-        error: impl FnOnce() -> Rc<[u8]>,
+    ) -> Option<Answered<W>> {
+        let error = commands.too_late(&ALL, late, now);
+        if !self.is_run(late.pid) {
+            return None;
+        }
+        let run = self.close(now)?;
+        commands.count(false, run.clients.len());
+        Some(Answered {
+            clients: run.clients,
+            reply: Some(error),
+        })
+    }
+
+    /// True while the answer of this command is awaited.
+    fn is_run(&self, pid: Pid) -> bool {
+        matches!(&self.state, State::Running(run) if run.pid == pid)
+    }
+
+    /// Ends the run with what the command has said or, where it has said nothing, with how it ended.
+    fn finish(
+        &mut self,
+        ending: Ending,
+        commands: &mut Commands,
+        now: Instant,
     ) -> Option<Answered<W>> {
         let mut run = self.close(now)?;
-        let answer = if run.output.is_empty() {
-            error()
-        } else {
-            let answer: Rc<[u8]> = run.output.as_slice().into();
-            self.kept = run.started.map(|started| (started, answer.clone()));
-            answer
+        let is_silent = run.output.is_empty();
+        let answer: Rc<[u8]> = match ending {
+            _ if !is_silent => run.output.as_slice().into(),
+            Ending::Exited(0) => commands.error("said nothing"),
+            ending => commands.error(&ending.to_string()),
         };
+        if !is_silent {
+            self.kept = run.started.map(|started| (started, answer.clone()));
+        }
+        commands.count(!is_silent, run.clients.len());
         run.output.clear();
         self.buffer = run.output;
         Some(Answered {
             clients: run.clients,
-            answer,
+            reply: Some(answer),
         })
     }
 
-    /// Ends the run with `error`, whatever the command has said: it was not everything.
-    pub(crate) fn fail(&mut self, now: Instant, error: Rc<[u8]>) -> Option<Answered<W>> {
-        let run = self.close(now)?;
-        Some(Answered {
-            clients: run.clients,
-            answer: error,
-        })
-    }
-
+    /// Takes the run, and begins to gather for the next. A grandchild may hold the other end of the
+    /// pipe for ever; this end is ours to close.
     fn close(&mut self, now: Instant) -> Option<Run<W>> {
-        let run = self.run.take()?;
-        // A grandchild may hold the other end for ever; this end is ours to close.
-        self.gather_until = Some(now + GATHER);
-        self.has_looked = false;
-        Some(run)
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Running(run) => {
+                if !self.waiting.is_empty() {
+                    self.gather(now);
+                }
+                Some(run)
+            }
+            other => {
+                self.state = other;
+                None
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::answer::children::Children;
+    use crate::daemon::answer::command::Command;
+    use crate::daemon::poll::Poll;
     use nix::sys::wait::waitpid;
 
-    fn world(script: &str) -> (Poll, Capture<u32>, Command) {
-        let words = ["/bin/sh", "-c", script].map(Into::into);
-        (
-            Poll::new().expect("an epoll"),
-            Capture::new(Duration::ZERO),
-            Command::new(&words).expect("a command"),
-        )
+    /// A capture whose runs are awaited, and whose commands are reaped, here.
+    struct World {
+        poll: Poll,
+        capture: Capture<u32>,
+        commands: Commands,
+        now: Instant,
     }
 
-    /// Reads until the command has said what it has to say.
-    fn run_to_end(poll: &mut Poll, capture: &mut Capture<u32>) -> Progress {
-        let mut ready = Vec::new();
-        loop {
-            match capture.read() {
-                Progress::Running => {}
-                progress => return progress,
+    impl World {
+        fn new(script: &str, max_age: Duration) -> World {
+            let poll = Poll::new().expect("an epoll");
+            let words = ["/bin/sh", "-c", script].map(Into::into);
+            let command = Command::new(&words).expect("a command");
+            World {
+                capture: Capture::new(poll.registry().clone(), max_age),
+                poll,
+                commands: Commands::new(command, Children::new(9, Duration::from_secs(20))),
+                now: Instant::now(),
             }
-            let now = Instant::now();
-            let deadline = now + Duration::from_secs(20);
-            poll.wait(&mut ready, Some(deadline), now).expect("a wait");
-            assert_eq!(ready.first().expect("nothing came").token, Token::Output);
+        }
+
+        /// Starts a run.
+        fn start(&mut self) -> Pid {
+            assert!(self.capture.is_due(self.now));
+            let refused = self.capture.start(&mut self.commands, self.now);
+            assert!(refused.is_none(), "no run was started");
+            match &self.capture.state {
+                State::Running(run) => run.pid,
+                _ => panic!("nothing runs"),
+            }
+        }
+
+        /// Reads until there is an answer.
+        fn answer(&mut self) -> Answered<u32> {
+            let mut ready = Vec::new();
+            loop {
+                if let Some(answered) = self.capture.read(&mut self.commands, self.now) {
+                    return answered;
+                }
+                let now = Instant::now();
+                let deadline = now + Duration::from_secs(20);
+                self.poll
+                    .wait(&mut ready, Some(deadline), now)
+                    .expect("a wait");
+                assert_eq!(ready.first().expect("nothing came").token, Token::Output);
+            }
+        }
+
+        fn ended(&mut self, pid: Pid, ending: Ending) -> Option<Answered<u32>> {
+            waitpid(pid, None).expect("reaped");
+            let took = Duration::ZERO;
+            let exited = Exited { pid, ending, took };
+            self.capture.conclude(&exited, &mut self.commands, self.now)
         }
     }
 
-    fn nothing() -> Rc<[u8]> {
-        Rc::from(&b"error\n"[..])
+    fn parts(answered: Answered<u32>) -> (Vec<u32>, String) {
+        let reply = answered.reply.expect("a reply");
+        (
+            answered.clients,
+            String::from_utf8_lossy(&reply).into_owned(),
+        )
     }
 
     #[test]
     fn those_who_wait_share_a_run_and_those_who_come_during_it_do_not() {
-        let (mut poll, mut capture, mut command) = world("echo up");
-        let now = Instant::now();
-        capture.wait(1, now);
-        capture.wait(2, now);
-        assert!(capture.is_due(now));
-        let pid = capture.start(&poll, &mut command).expect("a run");
-        capture.wait(3, now);
+        let mut world = World::new("echo up", Duration::ZERO);
+        world.capture.push(1, world.now);
+        world.capture.push(2, world.now);
+        let pid = world.start();
+        world.capture.push(3, world.now);
+        let later = world.now + Duration::from_secs(9);
+        assert!(!world.capture.is_due(later), "two runs at once");
+        assert_eq!(parts(world.answer()), (vec![1, 2], "up\n".to_owned()));
+        assert_eq!(world.capture.waiting(), 1);
+        assert!(!world.capture.is_idle());
         assert!(
-            !capture.is_due(now + Duration::from_secs(9)),
-            "two runs at once"
+            world.ended(pid, Ending::Exited(0)).is_none(),
+            "answered twice"
         );
-        assert_eq!(run_to_end(&mut poll, &mut capture), Progress::Ended);
-        let answered = capture.finish(now, nothing).expect("an answer");
-        assert_eq!(
-            (answered.clients, &*answered.answer),
-            (vec![1, 2], &b"up\n"[..])
-        );
-        assert_eq!(capture.waiting(), 1);
-        waitpid(pid, None).expect("reaped");
+        assert_eq!(world.commands.answered, 2);
     }
 
     #[test]
     fn a_run_waits_a_moment_for_about_as_many_as_the_last_one_had() {
-        let mut capture: Capture<u32> = Capture::new(Duration::ZERO);
-        let now = Instant::now();
+        let World {
+            mut capture, now, ..
+        } = World::new("", Duration::ZERO);
         capture.last_batch = 10;
         for client in 0..8 {
-            capture.wait(client, now);
+            capture.push(client, now);
         }
         assert!(!capture.is_due(now));
-        assert_eq!(capture.next_deadline(), Some(now + GATHER));
+        assert_eq!(capture.deadline(), Some(now + GATHER));
+        assert!(!capture.is_due(now + GATHER), "nobody has looked for more");
+        capture.polled();
         assert!(capture.is_due(now + GATHER));
-        capture.wait(8, now);
+        capture.push(8, now);
         assert!(capture.is_due(now));
         capture.last_batch = 1;
         capture.waiting.truncate(1);
@@ -321,54 +453,90 @@ mod tests {
 
     #[test]
     fn too_much_is_cut() {
-        let (mut poll, mut capture, mut command) = world("exec cat /dev/zero");
-        let now = Instant::now();
-        capture.wait(1, now);
-        let pid = capture.start(&poll, &mut command).expect("a run");
-        assert_eq!(run_to_end(&mut poll, &mut capture), Progress::Cut(pid));
-        let answered = capture.finish(now, nothing).expect("an answer");
-        assert_eq!(answered.answer.len(), LONGEST_ANSWER);
-        waitpid(pid, None).expect("it ends, since nobody reads on");
+        let mut world = World::new("exec cat /dev/zero", Duration::ZERO);
+        world.capture.push(1, world.now);
+        let pid = world.start();
+        assert_eq!(parts(world.answer()).1.len(), LONGEST_ANSWER);
+        waitpid(pid, None).expect("it is stopped");
     }
 
     #[test]
     fn silence_is_an_error_and_is_not_kept() {
-        let (mut poll, mut capture, mut command) = world("exit 3");
-        capture.max_age = Duration::from_secs(60);
-        let now = Instant::now();
-        capture.wait(1, now);
-        let pid = capture.start(&poll, &mut command).expect("a run");
-        assert_eq!(run_to_end(&mut poll, &mut capture), Progress::Silent);
-        let answered = capture.finish(now, nothing).expect("an answer");
-        assert_eq!(&*answered.answer, b"error\n");
-        assert!(capture.kept_answer().is_none());
-        waitpid(pid, None).expect("reaped");
+        for (script, ending, reply) in [
+            (
+                "exit 3",
+                Ending::Exited(3),
+                "error: /bin/sh: exit status 3\n",
+            ),
+            ("", Ending::Exited(0), "error: /bin/sh: said nothing\n"),
+        ] {
+            let mut world = World::new(script, Duration::from_secs(60));
+            world.capture.push(1, world.now);
+            let pid = world.start();
+            let answered = world.ended(pid, ending).expect("an answer");
+            assert_eq!(parts(answered), (vec![1], reply.to_owned()));
+            assert!(world.capture.kept_answer().is_none() && world.capture.is_idle());
+            assert_eq!((world.commands.answered, world.commands.failed), (0, 1));
+        }
+    }
+
+    #[test]
+    fn a_part_of_an_answer_is_none() {
+        let mut world = World::new("echo a part; exec sleep 60", Duration::from_secs(60));
+        world.capture.push(1, world.now);
+        let pid = world.start();
+        let late = Late {
+            pid,
+            is_cut_short: false,
+        };
+        let commands = &mut world.commands;
+        let answered = world.capture.time_out(late, commands, world.now);
+        let (clients, reply) = parts(answered.expect("an answer"));
+        assert_eq!(clients, [1]);
+        assert_eq!(
+            reply,
+            "error: /bin/sh: stopped, as it did not end within 20 s\n"
+        );
+        assert!(world.capture.kept_answer().is_none());
+        commands.children.stop(pid, world.now);
+        waitpid(pid, None).expect("it is stopped");
+    }
+
+    #[test]
+    fn without_a_command_everybody_is_told_why() {
+        let mut world = World::new("", Duration::ZERO);
+        let command = Command::new(&["/no/such/command".into()]).expect("a command");
+        world.commands = Commands::new(command, Children::new(9, Duration::from_secs(20)));
+        world.capture.push(1, world.now);
+        let refused = world.capture.start(&mut world.commands, world.now);
+        let (clients, reply) = parts(refused.expect("an answer"));
+        assert_eq!(clients, [1]);
+        assert_eq!(
+            reply,
+            "error: /no/such/command: No such file or directory\n"
+        );
+        assert!(world.capture.is_idle() && world.commands.failed == 1);
     }
 
     #[test]
     fn an_answer_is_kept_for_its_age_counted_from_the_start_of_its_run() {
-        let (mut poll, mut capture, mut command) = world("echo up");
-        capture.max_age = Duration::from_secs(3600);
-        let now = Instant::now();
-        capture.wait(1, now);
-        let pid = capture.start(&poll, &mut command).expect("a run");
-        run_to_end(&mut poll, &mut capture);
-        capture.finish(now, nothing).expect("an answer");
-        assert!(capture.kept_answer().is_some());
-        capture.max_age = Duration::from_nanos(1);
-        assert!(capture.kept_answer().is_none());
+        let mut world = World::new("echo up", Duration::from_secs(3600));
+        world.capture.push(1, world.now);
+        let pid = world.start();
+        world.answer();
+        assert!(world.capture.kept_answer().is_some());
+        world.capture.max_age = Duration::from_nanos(1);
+        assert!(world.capture.kept_answer().is_none());
         waitpid(pid, None).expect("reaped");
     }
 
     #[test]
     fn without_an_age_nothing_is_kept() {
-        let (mut poll, mut capture, mut command) = world("echo up");
-        let now = Instant::now();
-        capture.wait(1, now);
-        let pid = capture.start(&poll, &mut command).expect("a run");
-        run_to_end(&mut poll, &mut capture);
-        capture.finish(now, nothing).expect("an answer");
-        assert!(capture.kept_answer().is_none());
+        let mut world = World::new("echo up", Duration::ZERO);
+        world.capture.push(1, world.now);
+        let pid = world.start();
+        world.answer();
+        assert!(world.capture.kept_answer().is_none());
         waitpid(pid, None).expect("reaped");
     }
 }

@@ -1,165 +1,21 @@
-//! The command: started once a request (or once a run), bounded in time, reaped.
+//! The commands that run now: process numbers come in; those that have ended, or whose time is
+//! over, come out, each with what it runs for.
 //!
-//! Descriptors come in, process numbers and endings come out. Nothing is forked: posix_spawn(3)
-//! shares the daemon's memory until the exec, so a start costs the same however large the daemon
-//! is. The command gets an environment made from nothing, the null device as standard input,
-//! default signals, an empty mask and a process group of its own, and no descriptor above 2,
-//! since every descriptor of the daemon is close-on-exec.
+//! A command's time ends with SIGTERM to its process group, and with SIGKILL a second later.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::waitpid;
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::unistd::Pid;
 
 use crate::daemon::sys::{Zombie, find_zombie};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// Where a command without a slash is looked for when PATH is not set.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-const DEFAULT_COMMAND: &str = "/usr/bin/uptime";
-
-/// The command line that answers, ready to be started.
-pub(crate) struct Command {
-    name: OsString,
-    /// Where it is; None while a name without a slash is not in PATH.
-    path: Option<CString>,
-    args: Vec<CString>,
-    env: Vec<CString>,
-    attr: PosixSpawnAttr,
-}
-
-impl Command {
-    /// Prepares a command line; an empty one is `/usr/bin/uptime`.
-    ///
-    /// # Errors
-    /// A NUL inside an argument, which no exec can pass; an empty name; no memory for the
-    /// attributes.
-    pub(crate) fn new(words: &[OsString]) -> Result<Self, String> {
-        let default = [OsString::from(DEFAULT_COMMAND)];
-        let words = if words.is_empty() {
-            &default[..]
-        } else {
-            words
-        };
-        if words[0].is_empty() {
-            return Err("COMMAND is empty; name a program after --".to_owned());
-        }
-        let args = words
-            .iter()
-            .map(|word| {
-                CString::new(word.as_bytes()).map_err(|_| "a NUL byte in COMMAND".to_owned())
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut command = Command {
-            name: words[0].clone(),
-            path: None,
-            args,
-            env: environment(std::env::var_os("PATH"), std::env::var_os("TZ")),
-            attr: attributes().map_err(|errno| format!("posix_spawnattr: {}", errno.desc()))?,
-        };
-        command.look_up();
-        Ok(command)
-    }
-
-    /// Finds the program. A path is taken as it is; a name is looked for in PATH.
-    fn look_up(&mut self) -> Option<&CString> {
-        if self.path.is_none() {
-            self.path = find_program(&self.name, std::env::var_os("PATH").as_deref());
-        }
-        self.path.as_ref()
-    }
-
-    /// False for a name without a slash that is not in PATH now.
-    pub(crate) fn is_found(&self) -> bool {
-        self.path.is_some()
-    }
-
-    /// Starts the command with its standard output and error on `output`, which must not be
-    /// close to exec in the child: dup2 takes care of that. Standard input is the daemon's own,
-    /// the null device.
-    ///
-    /// # Errors
-    /// Those of posix_spawn(3), execve(2)'s among them; ENOENT for a name that is not in PATH.
-    pub(crate) fn spawn(&mut self, output: BorrowedFd<'_>) -> nix::Result<Pid> {
-        self.look_up();
-        let path = self.path.as_deref().ok_or(Errno::ENOENT)?;
-        let mut actions = PosixSpawnFileActions::init()?;
-        actions.add_dup2(output.as_raw_fd(), 1)?;
-        actions.add_dup2(output.as_raw_fd(), 2)?;
-        posix_spawn(path, &actions, &self.attr, &self.args, &self.env)
-    }
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.name.to_string_lossy().fmt(f)
-    }
-}
-
-/// The command's whole environment. LC_ALL=C, because a reader of `0,10, 0,20, 0,30` cannot tell
-/// decimal commas from separators; TZ, because uptime(1) prints the local time.
-fn environment(path: Option<OsString>, tz: Option<OsString>) -> Vec<CString> {
-    let path = path.unwrap_or_else(|| DEFAULT_PATH.into());
-    let mut env = vec![
-        OsString::from("LC_ALL=C"),
-        [OsStr::new("PATH="), &path].into_iter().collect(),
-    ];
-    env.extend(tz.map(|tz| [OsStr::new("TZ="), &tz].into_iter().collect::<OsString>()));
-    // No variable of our own environment can hold a NUL.
-    env.into_iter()
-        .filter_map(|entry| CString::new(entry.into_vec()).ok())
-        .collect()
-}
-
-/// A group of its own, so that a time-out reaches the command's children too; every signal at
-/// its default and none blocked, whatever the daemon blocks for itself or inherited.
-fn attributes() -> nix::Result<PosixSpawnAttr> {
-    let mut attr = PosixSpawnAttr::init()?;
-    attr.set_flags(
-        PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK,
-    )?;
-    attr.set_pgroup(Pid::from_raw(0))?;
-    attr.set_sigdefault(&SigSet::all())?;
-    attr.set_sigmask(&SigSet::empty())?;
-    Ok(attr)
-}
-
-fn find_program(name: &OsStr, path: Option<&OsStr>) -> Option<CString> {
-    if name.as_bytes().contains(&b'/') {
-        return CString::new(name.as_bytes()).ok();
-    }
-    std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH)))
-        .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join(name))
-        .find(|candidate| is_executable(candidate))
-        .and_then(|found| CString::new(found.into_os_string().into_vec()).ok())
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
-}
-
-/// Why a command could not be started, in words that say what to look at.
-pub(crate) fn words(errno: Errno) -> &'static str {
-    match errno {
-        Errno::EAGAIN => "no further process is allowed (TasksMax=, RLIMIT_NPROC)",
-        errno => errno.desc(),
-    }
-}
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,13 +55,25 @@ impl fmt::Display for Ending {
     }
 }
 
+/// Which limit a command counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// `--max-children`.
+    Connection,
+    /// The place beside it that a shared run has to itself, so that neither runs nor connections
+    /// keep the others waiting. A run that finds the command of an earlier one still there, stopped
+    /// or silent, needs one of the others.
+    Run,
+}
+
 struct Child<T> {
-    purpose: T,
+    /// None once its time is over: whoever it ran for has been answered.
+    purpose: Option<T>,
+    slot: Slot,
     started: Instant,
     /// When the next signal is due; None after SIGKILL.
     deadline: Option<Instant>,
-    /// SIGTERM has been sent.
-    timed_out: bool,
+    is_stopped: bool,
 }
 
 /// A command whose time is over, and which is being stopped.
@@ -227,6 +95,9 @@ pub(crate) struct Exited {
 /// The commands that run now, each with what it runs for.
 pub(crate) struct Children<T> {
     running: HashMap<Pid, Child<T>>,
+    /// How many of them are shared runs.
+    runs: usize,
+    limit: usize,
     deadlines: BTreeSet<(Instant, Pid)>,
     timeout: Duration,
     /// No command has time beyond this.
@@ -234,9 +105,12 @@ pub(crate) struct Children<T> {
 }
 
 impl<T> Children<T> {
-    pub(crate) fn new(timeout: Duration) -> Self {
+    /// `limit` commands at once and one shared run besides, each for `timeout` at most.
+    pub(crate) fn new(limit: usize, timeout: Duration) -> Self {
         Children {
             running: HashMap::new(),
+            runs: 0,
+            limit,
             deadlines: BTreeSet::new(),
             timeout,
             end_by: None,
@@ -251,15 +125,29 @@ impl<T> Children<T> {
         self.running.is_empty()
     }
 
-    pub(crate) fn insert(&mut self, pid: Pid, purpose: T, now: Instant) {
+    /// True where one more command may be started.
+    pub(crate) fn has_room(&self, slot: Slot) -> bool {
+        match slot {
+            Slot::Connection => self.running.len() - self.runs.min(1) < self.limit,
+            Slot::Run => self.runs == 0 || self.running.len() < self.limit,
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(crate) fn insert(&mut self, pid: Pid, purpose: T, slot: Slot, now: Instant) {
         let own = now + self.timeout;
         let deadline = self.end_by.map_or(own, |end| end.min(own));
         self.deadlines.insert((deadline, pid));
+        self.runs += usize::from(slot == Slot::Run);
         let child = Child {
-            purpose,
+            purpose: Some(purpose),
+            slot,
             started: now,
             deadline: Some(deadline),
-            timed_out: false,
+            is_stopped: false,
         };
         self.running.insert(pid, child);
     }
@@ -268,7 +156,7 @@ impl<T> Children<T> {
     pub(crate) fn end_by(&mut self, end: Instant) {
         self.end_by = Some(end);
         for (pid, child) in &mut self.running {
-            let Some(deadline) = child.deadline.as_mut().filter(|_| !child.timed_out) else {
+            let Some(deadline) = child.deadline.as_mut().filter(|_| !child.is_stopped) else {
                 continue;
             };
             if *deadline > end {
@@ -279,70 +167,87 @@ impl<T> Children<T> {
         }
     }
 
-    /// When [`Self::expire`] is due.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    /// When [`Self::next_late`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Stops the process groups whose time is over: SIGTERM first, SIGKILL a second later.
-    /// `on_timeout` hears of each once, at its SIGTERM.
-    pub(crate) fn expire(&mut self, now: Instant, mut on_timeout: impl FnMut(Late, &mut T)) {
+    /// Signals the process groups whose time is over, and gives the next command that is stopped
+    /// by that, with what it ran for. Each is given once, at its SIGTERM.
+    pub(crate) fn next_late(&mut self, now: Instant) -> Option<(Late, T)> {
         while let Some(&(at, pid)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, pid));
-            if let Some(child) = self.running.get_mut(&pid) {
-                child.deadline = signal_group(pid, child.timed_out, now);
-                if let Some(at) = child.deadline {
-                    self.deadlines.insert((at, pid));
-                }
-                if !std::mem::replace(&mut child.timed_out, true) {
-                    let is_cut_short = now < child.started + self.timeout;
-                    on_timeout(Late { pid, is_cut_short }, &mut child.purpose);
-                }
+            let Some(child) = self.running.get_mut(&pid) else {
+                continue;
+            };
+            let is_cut_short = now < child.started + self.timeout;
+            let purpose = child.purpose.take();
+            self.signal(pid, now);
+            if let Some(purpose) = purpose {
+                return Some((Late { pid, is_cut_short }, purpose));
             }
         }
+        None
     }
 
-    /// Stops one command before its time, as a time-out would; from now on it runs for `purpose`.
-    pub(crate) fn stop(&mut self, pid: Pid, purpose: T, now: Instant) {
-        if let Some(child) = self.running.get_mut(&pid).filter(|child| !child.timed_out) {
+    /// Stops one command before its time, as a time-out would; nobody waits for it any more.
+    pub(crate) fn stop(&mut self, pid: Pid, now: Instant) {
+        if let Some(child) = self.running.get_mut(&pid).filter(|child| !child.is_stopped) {
+            child.purpose = None;
             if let Some(at) = child.deadline.take() {
                 self.deadlines.remove(&(at, pid));
             }
-            child.timed_out = true;
-            child.purpose = purpose;
-            child.deadline = signal_group(pid, false, now);
-            self.deadlines.extend(child.deadline.map(|at| (at, pid)));
+            self.signal(pid, now);
         }
     }
 
+    /// Sends SIGTERM, or SIGKILL the second time, and sets the next deadline.
+    fn signal(&mut self, pid: Pid, now: Instant) {
+        let Some(child) = self.running.get_mut(&pid) else {
+            return;
+        };
+        let again = std::mem::replace(&mut child.is_stopped, true);
+        signal_group(pid, again);
+        child.deadline = (!again).then(|| now + GRACE);
+        self.deadlines.extend(child.deadline.map(|at| (at, pid)));
+    }
+
     /// Takes the next command that has ended, if there is one, and what it ran for.
-    ///
+    pub(crate) fn reap(&mut self) -> Option<(Option<T>, Exited)> {
+        self.reap_by(|| find_zombie(None))
+    }
+
     /// It is looked at before it is reaped: as long as the leader is not reaped its number cannot
     /// be given to another group, so what is left of a group whose time was over is killed first.
-    pub(crate) fn reap(&mut self) -> Option<(T, Exited)> {
+    fn reap_by(
+        &mut self,
+        find: impl Fn() -> nix::Result<Option<Zombie>>,
+    ) -> Option<(Option<T>, Exited)> {
         loop {
-            let zombie = match find_zombie() {
+            let zombie = match find() {
                 Ok(zombie) => zombie?,
                 Err(Errno::EINTR) => continue,
                 // No child is left. The others of wait(2) cannot be for these arguments.
                 Err(Errno::ECHILD | _) => return None,
             };
             let pid = zombie.pid;
-            if self.running.get(&pid).is_some_and(|child| child.timed_out) {
-                kill_rest_of_group(pid);
+            if self.running.get(&pid).is_some_and(|child| child.is_stopped) {
+                // ESRCH: only the leader was left.
+                let _ = killpg(pid, Signal::SIGKILL);
             }
             // How it ended is known; nix fails for a real-time signal, but has reaped it.
             let _ = waitpid(pid, None);
             // A child that is not ours to answer for was there before the exec that made us, or
             // is an orphan that became PID 1's.
-            if let Some(exited) = self.remove(pid, Ending::of(&zombie)) {
-                return Some(exited);
+            if let Some(ended) = self.remove(pid, Ending::of(&zombie)) {
+                return Some(ended);
             }
         }
     }
 
-    fn remove(&mut self, pid: Pid, ending: Ending) -> Option<(T, Exited)> {
+    fn remove(&mut self, pid: Pid, ending: Ending) -> Option<(Option<T>, Exited)> {
         let child = self.running.remove(&pid)?;
+        self.runs -= usize::from(child.slot == Slot::Run);
         if let Some(at) = child.deadline {
             self.deadlines.remove(&(at, pid));
         }
@@ -351,8 +256,7 @@ impl<T> Children<T> {
     }
 }
 
-/// Signals a command's group; gives the time of the next signal.
-fn signal_group(pid: Pid, again: bool, now: Instant) -> Option<Instant> {
+fn signal_group(pid: Pid, again: bool) {
     let signal = if again {
         Signal::SIGKILL
     } else {
@@ -365,44 +269,41 @@ fn signal_group(pid: Pid, again: bool, now: Instant) -> Option<Instant> {
     if again || group == Err(Errno::ESRCH) {
         let _ = kill(pid, signal);
     }
-    (!again).then(|| now + GRACE)
-}
-
-fn kill_rest_of_group(pid: Pid) {
-    // ESRCH: only the leader was left.
-    let _ = killpg(pid, Signal::SIGKILL);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::answer::command::Command;
+    use std::os::fd::AsFd;
 
-    #[test]
-    fn the_environment_is_made_from_nothing() {
-        let env = environment(Some("/bin".into()), Some("Europe/Berlin".into()));
-        assert_eq!(
-            env,
-            [
-                c"LC_ALL=C".to_owned(),
-                c"PATH=/bin".to_owned(),
-                c"TZ=Europe/Berlin".to_owned()
-            ]
-        );
-        assert_eq!(environment(None, None).len(), 2);
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn start(script: &str) -> Pid {
+        let mut command = Command::new(&["/bin/sh", "-c", script].map(Into::into)).expect("it");
+        let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+        let pid = command.spawn(writer.as_fd()).expect("started");
+        drop(writer);
+        // Until the script has said something, or has ended.
+        let _ = nix::unistd::read(reader, &mut [0; 8]).expect("read");
+        pid
     }
 
-    #[test]
-    fn a_name_is_looked_up_and_a_path_is_not() {
-        let path = Some(OsStr::new("relative:/nonexistent:/bin"));
-        assert_eq!(
-            find_program(OsStr::new("sh"), path),
-            Some(c"/bin/sh".to_owned())
-        );
-        assert_eq!(find_program(OsStr::new("no-such-program"), path), None);
-        assert_eq!(
-            find_program(OsStr::new("/no/such"), path),
-            Some(c"/no/such".to_owned())
-        );
+    /// A number that no process has, for where nothing is signalled.
+    fn nobody(number: i32) -> Pid {
+        Pid::from_raw(i32::MAX - number)
+    }
+
+    /// Reaps this command and no other test's.
+    fn reap<T>(children: &mut Children<T>, pid: Pid) -> (Option<T>, Exited) {
+        let end = Instant::now() + 2 * TIMEOUT;
+        loop {
+            if let Some(ended) = children.reap_by(|| find_zombie(Some(pid))) {
+                return ended;
+            }
+            assert!(Instant::now() < end, "{pid} does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]
@@ -411,5 +312,93 @@ mod tests {
         assert_eq!(Ending::Killed(9).code(), 137);
         assert_eq!(Ending::Killed(15).to_string(), "killed by SIGTERM");
         assert_eq!(Ending::Killed(40).to_string(), "killed by signal 40");
+    }
+
+    #[test]
+    fn a_command_is_reaped_with_its_purpose_and_its_status() {
+        let mut children = Children::new(1, TIMEOUT);
+        let pid = start("exit 3");
+        children.insert(pid, "it", Slot::Connection, Instant::now());
+        let (purpose, exited) = reap(&mut children, pid);
+        assert_eq!((purpose, exited.pid), (Some("it"), pid));
+        assert_eq!(exited.ending, Ending::Exited(3));
+        assert!(children.is_empty() && children.deadline().is_none());
+    }
+
+    #[test]
+    fn the_number_of_a_real_time_signal_is_known() {
+        let mut children = Children::new(1, TIMEOUT);
+        let pid = start("kill -40 $$");
+        children.insert(pid, (), Slot::Connection, Instant::now());
+        assert_eq!(reap(&mut children, pid).1.ending, Ending::Killed(40));
+    }
+
+    #[test]
+    fn a_late_command_is_given_once_and_killed_where_it_does_not_end() {
+        let now = Instant::now();
+        let mut children = Children::new(1, TIMEOUT);
+        let pid = start("trap '' TERM; echo; while :; do sleep 1; done");
+        children.insert(pid, "it", Slot::Connection, now);
+        assert_eq!(children.next_late(now), None);
+        let late = Late {
+            pid,
+            is_cut_short: false,
+        };
+        assert_eq!(children.next_late(now + TIMEOUT), Some((late, "it")));
+        assert_eq!(children.deadline(), Some(now + TIMEOUT + GRACE));
+        assert_eq!(children.next_late(now + TIMEOUT + GRACE), None);
+        assert_eq!(children.deadline(), None);
+        let (purpose, exited) = reap(&mut children, pid);
+        assert_eq!((purpose, exited.ending), (None, Ending::Killed(9)));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_command_that_is_stopped() {
+        let now = Instant::now();
+        let mut children = Children::new(1, TIMEOUT);
+        let pid = start("echo; exec sleep 60");
+        children.insert(pid, (), Slot::Run, now);
+        children.stop(pid, now);
+        assert_eq!(children.next_late(now), None);
+        let (purpose, exited) = reap(&mut children, pid);
+        assert_eq!((purpose, exited.ending), (None, Ending::Killed(15)));
+    }
+
+    #[test]
+    fn an_end_cuts_the_time_of_those_that_run_and_of_those_to_come() {
+        let now = Instant::now();
+        let end = now + TIMEOUT / 2;
+        let mut children = Children::new(2, TIMEOUT);
+        let first = start("echo; exec sleep 60");
+        children.insert(first, 1, Slot::Connection, now);
+        children.end_by(end);
+        let second = start("echo; exec sleep 60");
+        children.insert(second, 2, Slot::Connection, now);
+        let mut late = [children.next_late(end), children.next_late(end)].map(Option::unwrap);
+        late.sort_by_key(|(_, purpose)| *purpose);
+        assert_eq!(late.map(|(late, _)| late.pid), [first, second]);
+        assert!(late.iter().all(|(late, _)| late.is_cut_short));
+        reap(&mut children, first);
+        reap(&mut children, second);
+    }
+
+    #[test]
+    fn a_shared_run_has_a_place_of_its_own() {
+        let now = Instant::now();
+        let mut children = Children::new(2, TIMEOUT);
+        let room = |children: &Children<()>| {
+            [Slot::Connection, Slot::Run].map(|slot| children.has_room(slot))
+        };
+        children.insert(nobody(1), (), Slot::Connection, now);
+        children.insert(nobody(2), (), Slot::Connection, now);
+        assert_eq!(room(&children), [false, true], "beside the connections");
+        children.insert(nobody(3), (), Slot::Run, now);
+        assert_eq!(room(&children), [false, false]);
+        children.remove(nobody(1), Ending::Exited(0));
+        assert_eq!(room(&children), [true, false]);
+        children.remove(nobody(2), Ending::Exited(0));
+        assert_eq!(room(&children), [true, true], "an earlier run lives on");
+        children.insert(nobody(4), (), Slot::Run, now);
+        assert_eq!(room(&children), [true, false], "two of them do");
     }
 }

@@ -17,10 +17,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
 use crate::daemon::intake::peer::has_gone;
+use crate::daemon::poll::{Registry, Timed};
 
 /// From the half-close to the first look, and from one step of a long drain to the next.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -56,6 +57,7 @@ enum Next {
 
 /// The connections that are being ended.
 pub(crate) struct Linger {
+    registry: Registry,
     /// Not watched: to be looked at when their time comes, in its order.
     pausing: VecDeque<(Instant, Lingering)>,
     /// Registered with epoll under their number.
@@ -68,8 +70,9 @@ pub(crate) struct Linger {
 }
 
 impl Linger {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(registry: Registry) -> Self {
         Linger {
+            registry,
             pausing: VecDeque::new(),
             watched: HashMap::new(),
             draining: BTreeSet::new(),
@@ -90,13 +93,7 @@ impl Linger {
 
     /// Ends a connection: sends `reply`, if there is one, half-closes, and keeps the descriptor
     /// until the client has closed too or its time is over. Gives false where the client has gone.
-    pub(crate) fn finish(
-        &mut self,
-        epoll: &Epoll,
-        fd: OwnedFd,
-        reply: Option<Rc<[u8]>>,
-        now: Instant,
-    ) -> bool {
+    pub(crate) fn finish(&mut self, fd: OwnedFd, reply: Option<Rc<[u8]>>, now: Instant) -> bool {
         let mut ending = Lingering {
             fd,
             unsent: reply.map(|reply| (reply, 0)),
@@ -108,7 +105,7 @@ impl Linger {
             Next::Drain | Next::Pause => self.pausing.push_back((now + PAUSE, ending)),
             Next::Flush => {
                 ending.deadline = now + SEND;
-                self.watch(epoll, ending, EpollFlags::EPOLLOUT);
+                self.watch(ending, EpollFlags::EPOLLOUT);
             }
         }
         true
@@ -126,21 +123,109 @@ impl Linger {
         let _ = shutdown(fd.as_raw_fd(), Shutdown::Write);
     }
 
-    /// When [`Self::expire`] is due.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    /// Goes on with a connection that epoll told of. A number that is not known here any more is
+    /// an event from before the close: a command between vfork and exec held a copy.
+    pub(crate) fn ready(&mut self, id: u64, now: Instant) {
+        let Some(ending) = self.watched.get_mut(&id) else {
+            return;
+        };
+        let sending = ending.unsent.is_some();
+        let next = if sending {
+            ending.flush()
+        } else {
+            ending.drain(&mut self.buffer)
+        };
+        match next {
+            Next::Close => drop(self.unwatch(id)),
+            Next::Pause => {
+                let ending = self.unwatch(id);
+                self.pausing
+                    .extend(ending.map(|ending| (now + PAUSE, ending)));
+            }
+            Next::Drain if sending => {
+                self.flushing.remove(&(ending.deadline, id));
+                ending.deadline = now + LINGER;
+                self.draining.insert((ending.deadline, id));
+                let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, id);
+                if self
+                    .registry
+                    .epoll()
+                    .modify(&ending.fd, &mut event)
+                    .is_err()
+                {
+                    self.unwatch(id);
+                }
+            }
+            Next::Drain | Next::Flush => {}
+        }
+    }
+
+    /// Closes the one that has been here longest, to make room; one that has not been sent its
+    /// whole reply only where there is no other. False where there is none.
+    pub(crate) fn evict(&mut self) -> bool {
+        if let Some(&(_, id)) = self.draining.first() {
+            return self.unwatch(id).is_some();
+        }
+        if self.pausing.pop_front().is_some() {
+            return true;
+        }
+        match self.flushing.first() {
+            Some(&(_, id)) => self.unwatch(id).is_some(),
+            None => false,
+        }
+    }
+
+    fn watch(&mut self, ending: Lingering, events: EpollFlags) {
+        let id = self.last_id;
+        self.last_id += 1;
+        // Edge-triggered, since each step goes on until EAGAIN, and a socket that says EAGAIN and
+        // ready at once must not keep the loop turning.
+        let events = events | EpollFlags::EPOLLET;
+        // ENOMEM, ENOSPC (max_user_watches): without a registration it cannot be waited for, so
+        // it is closed now, as at the end of its time.
+        if self
+            .registry
+            .epoll()
+            .add(&ending.fd, EpollEvent::new(events, id))
+            .is_ok()
+        {
+            let deadlines = match ending.unsent {
+                Some(_) => &mut self.flushing,
+                None => &mut self.draining,
+            };
+            deadlines.insert((ending.deadline, id));
+            self.watched.insert(id, ending);
+        }
+    }
+
+    /// Takes one back from epoll; dropped, it is closed.
+    fn unwatch(&mut self, id: u64) -> Option<Lingering> {
+        let ending = self.watched.remove(&id)?;
+        // In one of them.
+        self.draining.remove(&(ending.deadline, id));
+        self.flushing.remove(&(ending.deadline, id));
+        // A close alone would leave it registered while a command between vfork and exec still
+        // holds a copy. It cannot fail for a descriptor that is registered.
+        let _ = self.registry.epoll().delete(&ending.fd);
+        Some(ending)
+    }
+}
+
+impl Timed for Linger {
+    fn deadline(&self) -> Option<Instant> {
         let look = self.pausing.front().map(|(at, _)| *at);
         let close = [&self.draining, &self.flushing].map(|set| set.first().map(|(at, _)| *at));
         look.into_iter().chain(close.into_iter().flatten()).min()
     }
 
     /// Looks at those whose pause is over, and closes those whose time is.
-    pub(crate) fn expire(&mut self, epoll: &Epoll, now: Instant) {
+    fn tick(&mut self, now: Instant) {
         while self.pausing.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, mut ending)) = self.pausing.pop_front() else {
                 break;
             };
             match ending.drain(&mut self.buffer) {
-                Next::Drain => self.watch(epoll, ending, EpollFlags::EPOLLIN),
+                Next::Drain => self.watch(ending, EpollFlags::EPOLLIN),
                 Next::Pause if now < ending.deadline => {
                     self.pausing.push_back((now + PAUSE, ending));
                 }
@@ -153,85 +238,8 @@ impl Linger {
             .flatten()
             .find(|(at, _)| *at <= now)
         {
-            self.unwatch(epoll, id);
+            self.unwatch(id);
         }
-    }
-
-    /// Goes on with a connection that epoll told of. A number that is not known here any more is
-    /// an event from before the close: a command between vfork and exec held a copy.
-    pub(crate) fn ready(&mut self, epoll: &Epoll, id: u64, now: Instant) {
-        let Some(ending) = self.watched.get_mut(&id) else {
-            return;
-        };
-        let sending = ending.unsent.is_some();
-        let next = if sending {
-            ending.flush()
-        } else {
-            ending.drain(&mut self.buffer)
-        };
-        match next {
-            Next::Close => drop(self.unwatch(epoll, id)),
-            Next::Pause => {
-                let ending = self.unwatch(epoll, id);
-                self.pausing
-                    .extend(ending.map(|ending| (now + PAUSE, ending)));
-            }
-            Next::Drain if sending => {
-                self.flushing.remove(&(ending.deadline, id));
-                ending.deadline = now + LINGER;
-                self.draining.insert((ending.deadline, id));
-                let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, id);
-                if epoll.modify(&ending.fd, &mut event).is_err() {
-                    self.unwatch(epoll, id);
-                }
-            }
-            Next::Drain | Next::Flush => {}
-        }
-    }
-
-    /// Closes the one that has been here longest, to make room; one that has not been sent its
-    /// whole reply only where there is no other. False where there is none.
-    pub(crate) fn evict(&mut self, epoll: &Epoll) -> bool {
-        if let Some(&(_, id)) = self.draining.first() {
-            return self.unwatch(epoll, id).is_some();
-        }
-        if self.pausing.pop_front().is_some() {
-            return true;
-        }
-        match self.flushing.first() {
-            Some(&(_, id)) => self.unwatch(epoll, id).is_some(),
-            None => false,
-        }
-    }
-
-    fn watch(&mut self, epoll: &Epoll, ending: Lingering, events: EpollFlags) {
-        let id = self.last_id;
-        self.last_id += 1;
-        // Edge-triggered, since each step goes on until EAGAIN, and a socket that says EAGAIN and
-        // ready at once must not keep the loop turning.
-        let events = events | EpollFlags::EPOLLET;
-        // ENOMEM, ENOSPC (max_user_watches): without a registration it cannot be waited for, so
-        // it is closed now, as at the end of its time.
-        if epoll.add(&ending.fd, EpollEvent::new(events, id)).is_ok() {
-            let deadlines = match ending.unsent {
-                Some(_) => &mut self.flushing,
-                None => &mut self.draining,
-            };
-            deadlines.insert((ending.deadline, id));
-            self.watched.insert(id, ending);
-        }
-    }
-
-    /// Takes one back from epoll; dropped, it is closed.
-    fn unwatch(&mut self, epoll: &Epoll, id: u64) -> Option<Lingering> {
-        let ending = self.watched.remove(&id)?;
-        // In one of them.
-        self.draining.remove(&(ending.deadline, id));
-        self.flushing.remove(&(ending.deadline, id));
-        // A close alone would leave it registered while a command between vfork and exec still
-        // holds a copy. It cannot fail for a descriptor that is registered.
-        let _ = epoll.delete(&ending.fd);
-        Some(ending)
     }
 }
 
@@ -285,58 +293,63 @@ impl Lingering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::poll::{Poll, Token};
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    fn world() -> (Epoll, Linger, UnixStream, UnixStream) {
-        let epoll = Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC).expect("an epoll");
+    fn world() -> (Poll, Linger, UnixStream, UnixStream) {
+        let poll = Poll::new().expect("an epoll");
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        (epoll, Linger::new(), ours, theirs)
+        let linger = Linger::new(poll.registry().clone());
+        (poll, linger, ours, theirs)
     }
 
-    fn turn(epoll: &Epoll, linger: &mut Linger, now: Instant) {
-        linger.expire(epoll, now);
-        let mut events = [EpollEvent::empty(); 8];
-        let count = epoll.wait(&mut events, 0u8).expect("events");
-        for event in &events[..count] {
-            linger.ready(epoll, event.data(), now);
+    fn turn(poll: &mut Poll, linger: &mut Linger, now: Instant) {
+        linger.tick(now);
+        let mut ready = Vec::new();
+        poll.wait(&mut ready, Some(now), now).expect("events");
+        for ready in ready {
+            let Token::Lingering(id) = ready.token else {
+                panic!("{:?}", ready.token);
+            };
+            linger.ready(id, now);
         }
     }
 
     #[test]
     fn a_client_that_closes_is_gone_at_the_first_look() {
-        let (epoll, mut linger, ours, mut theirs) = world();
+        let (_poll, mut linger, ours, mut theirs) = world();
         let start = Instant::now();
-        assert!(linger.finish(&epoll, ours.into(), Some(Rc::from(&b"up"[..])), start));
+        assert!(linger.finish(ours.into(), Some(Rc::from(&b"up"[..])), start));
         let mut reply = String::new();
         theirs
             .read_to_string(&mut reply)
             .expect("the reply, then the end");
         assert_eq!(reply, "up");
         drop(theirs);
-        linger.expire(&epoll, start);
+        linger.tick(start);
         assert_eq!(linger.len(), 1, "it was looked at too early");
-        linger.expire(&epoll, start + PAUSE);
-        assert!(linger.is_empty() && linger.next_deadline().is_none());
+        linger.tick(start + PAUSE);
+        assert!(linger.is_empty() && linger.deadline().is_none());
     }
 
     #[test]
     fn a_client_that_stays_is_closed_in_the_end() {
-        let (epoll, mut linger, ours, mut theirs) = world();
+        let (mut poll, mut linger, ours, mut theirs) = world();
         let start = Instant::now();
-        linger.finish(&epoll, ours.into(), None, start);
+        linger.finish(ours.into(), None, start);
         theirs.write_all(b"hello").expect("room");
-        turn(&epoll, &mut linger, start + PAUSE);
+        turn(&mut poll, &mut linger, start + PAUSE);
         assert_eq!(linger.len(), 1);
-        turn(&epoll, &mut linger, start + LINGER);
+        turn(&mut poll, &mut linger, start + LINGER);
         assert!(linger.is_empty());
     }
 
     #[test]
     fn who_sends_for_ever_is_cut_off() {
-        let (epoll, mut linger, ours, mut theirs) = world();
+        let (mut poll, mut linger, ours, mut theirs) = world();
         let start = Instant::now();
-        linger.finish(&epoll, ours.into(), None, start);
+        linger.finish(ours.into(), None, start);
         theirs.set_nonblocking(true).expect("non-blocking");
         let chunk = vec![0; 64 << 10];
         let (mut sent, mut now) = (0, start);
@@ -346,7 +359,7 @@ mod tests {
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
             }
             now += PAUSE;
-            turn(&epoll, &mut linger, now);
+            turn(&mut poll, &mut linger, now);
             assert!(sent < 2 * DRAIN, "{sent} bytes were taken");
         }
         assert!(sent >= DRAIN, "only {sent} bytes were taken");
@@ -355,27 +368,27 @@ mod tests {
 
     #[test]
     fn who_sends_much_is_read_a_little_at_a_time() {
-        let (epoll, mut linger, ours, mut theirs) = world();
+        let (mut poll, mut linger, ours, mut theirs) = world();
         let start = Instant::now();
         theirs.set_nonblocking(true).expect("non-blocking");
         let chunk = vec![0; STEP / 2];
         let mut fill = || std::iter::from_fn(|| theirs.write(&chunk).ok()).sum::<usize>();
-        linger.finish(&epoll, ours.into(), None, start);
+        linger.finish(ours.into(), None, start);
         let first = fill();
         assert!(first > STEP, "a buffer of {first} bytes is no test");
-        turn(&epoll, &mut linger, start + PAUSE);
-        turn(&epoll, &mut linger, start + PAUSE);
+        turn(&mut poll, &mut linger, start + PAUSE);
+        turn(&mut poll, &mut linger, start + PAUSE);
         assert!(fill() <= STEP, "more than a step was read at once");
-        turn(&epoll, &mut linger, start + 2 * PAUSE);
+        turn(&mut poll, &mut linger, start + 2 * PAUSE);
         assert!(fill() > 0, "nothing was read in the second step");
     }
 
     #[test]
     fn a_reply_that_does_not_fit_waits_for_room_and_no_longer_than_its_time() {
-        let (epoll, mut linger, ours, mut theirs) = world();
+        let (mut poll, mut linger, ours, mut theirs) = world();
         let start = Instant::now();
         let reply: Rc<[u8]> = vec![b'x'; 4 << 20].into();
-        linger.finish(&epoll, ours.into(), Some(reply.clone()), start);
+        linger.finish(ours.into(), Some(reply.clone()), start);
         theirs.set_nonblocking(true).expect("non-blocking");
         let (mut got, mut chunk) = (0, vec![0; 64 << 10]);
         while got < reply.len() {
@@ -383,47 +396,47 @@ mod tests {
                 Ok(bytes) => got += bytes,
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
             }
-            turn(&epoll, &mut linger, start + PAUSE);
+            turn(&mut poll, &mut linger, start + PAUSE);
         }
         drop(theirs);
-        turn(&epoll, &mut linger, start + PAUSE);
+        turn(&mut poll, &mut linger, start + PAUSE);
         assert!(linger.is_empty());
 
         let (ours, _stalled) = UnixStream::pair().expect("a pair");
-        linger.finish(&epoll, ours.into(), Some(reply), start);
-        turn(&epoll, &mut linger, start + LINGER);
+        linger.finish(ours.into(), Some(reply), start);
+        turn(&mut poll, &mut linger, start + LINGER);
         assert_eq!(linger.len(), 1);
-        turn(&epoll, &mut linger, start + SEND);
+        turn(&mut poll, &mut linger, start + SEND);
         assert!(linger.is_empty());
     }
 
     #[test]
     fn the_oldest_makes_room() {
-        let (epoll, mut linger, ours, theirs) = world();
-        assert!(!linger.evict(&epoll));
-        linger.finish(&epoll, ours.into(), None, Instant::now());
-        assert!(linger.evict(&epoll) && linger.is_empty());
+        let (_poll, mut linger, ours, theirs) = world();
+        assert!(!linger.evict());
+        linger.finish(ours.into(), None, Instant::now());
+        assert!(linger.evict() && linger.is_empty());
         drop(theirs);
     }
 
     #[test]
     fn who_has_the_whole_reply_makes_room_before_who_has_not() {
-        let (epoll, mut linger, slow, _slow) = world();
+        let (_poll, mut linger, slow, _slow) = world();
         let reply: Rc<[u8]> = vec![b'x'; 4 << 20].into();
         let start = Instant::now();
-        linger.finish(&epoll, slow.into(), Some(reply), start);
+        linger.finish(slow.into(), Some(reply), start);
         let later = start + SEND - LINGER;
         let (pausing, _pausing) = UnixStream::pair().expect("a pair");
         let (draining, _draining) = UnixStream::pair().expect("a pair");
-        linger.finish(&epoll, draining.into(), None, later);
-        linger.expire(&epoll, later + PAUSE);
-        linger.finish(&epoll, pausing.into(), None, later + PAUSE);
+        linger.finish(draining.into(), None, later);
+        linger.tick(later + PAUSE);
+        linger.finish(pausing.into(), None, later + PAUSE);
         assert_eq!((linger.draining.len(), linger.pausing.len()), (1, 1));
-        assert!(linger.evict(&epoll));
+        assert!(linger.evict());
         assert_eq!((linger.draining.len(), linger.pausing.len()), (0, 1));
-        assert!(linger.evict(&epoll));
+        assert!(linger.evict());
         assert_eq!((linger.pausing.len(), linger.flushing.len()), (0, 1));
-        assert!(linger.evict(&epoll) && linger.is_empty());
-        assert_eq!(linger.next_deadline(), None);
+        assert!(linger.evict() && linger.is_empty());
+        assert_eq!(linger.deadline(), None);
     }
 }

@@ -179,7 +179,7 @@ impl RateLimiter {
     }
 
     /// When [`Self::report`] has something to tell.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.last_refused.map(|_| self.next_report)
     }
 
@@ -339,7 +339,7 @@ mod tests {
             None,
             "the first sum waits a moment"
         );
-        let first = limiter.next_deadline().expect("something to tell");
+        let first = limiter.deadline().expect("something to tell");
         assert_eq!(
             limiter.report(Some(first)),
             Some(Refusals {
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(limiter.report(Some(first)), None);
         assert!(
             limiter
-                .next_deadline()
+                .deadline()
                 .is_some_and(|second| second >= first + REPORT)
         );
         assert_eq!(
@@ -359,6 +359,6 @@ mod tests {
             Some(1),
             "the last sum"
         );
-        assert_eq!(limiter.next_deadline(), None);
+        assert_eq!(limiter.deadline(), None);
     }
 }

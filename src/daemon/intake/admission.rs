@@ -1,12 +1,109 @@
-//! Who may ask, and how often at once: peers come in, verdicts go out. Pure bookkeeping.
+//! Whether one more may come in: peers, and what is in use, come in; verdicts go out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::daemon::intake::peer::{Peer, Source};
+use super::peer::{ClientOf, Peer, Source, has_gone};
+use crate::daemon::logging as log;
+use crate::daemon::options::Options;
+
+/// Who is admitted, and how much is in use.
+pub(crate) struct Admission {
+    allow: Allow,
+    sources: Sources,
+    /// Connections, held and lingering, that the descriptor limit allows.
+    capacity: usize,
+    /// Connections that are being served or wait for it.
+    held: usize,
+}
+
+/// A connection that was admitted, and its place in its source's count.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    fd: OwnedFd,
+    place: Place,
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A connection that was not admitted, and what its client is told, if anything.
+#[derive(Debug)]
+pub(crate) struct TurnedAway {
+    pub(crate) fd: OwnedFd,
+    pub(crate) reply: &'static [u8],
+}
+
+/// Whether there is a descriptor for one more connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    Free,
+    /// In the place of one that lingers.
+    AfterEviction,
+    Full,
+}
+
+impl Admission {
+    /// `capacity` is the number of descriptors that connections may have.
+    pub(crate) fn new(options: &Options, capacity: usize) -> Self {
+        Admission {
+            allow: Allow::new(&options.allow),
+            sources: Sources::new(options.max_per_source),
+            capacity,
+            held: 0,
+        }
+    }
+
+    /// Whether one more connection may be accepted while `lingering` others are being ended.
+    pub(crate) fn room(&self, lingering: usize) -> Room {
+        if self.held + lingering < self.capacity {
+            Room::Free
+        } else if lingering > 0 {
+            Room::AfterEviction
+        } else {
+            Room::Full
+        }
+    }
+
+    /// Admits a connection, or turns it away. The kernel is asked who it is only where that matters.
+    pub(crate) fn admit(&mut self, fd: OwnedFd) -> Result<Connection, TurnedAway> {
+        let limit = self.sources.limit();
+        let is_limited = self.allow.is_restricted() || limit.is_some();
+        let peer = is_limited.then(|| Peer::of(fd.as_fd())).flatten();
+        // A connection that was reset in the backlog has no address to judge, and nobody to serve.
+        if (is_limited && peer.is_none()) || has_gone(fd.as_fd()) {
+            log::gone_at_once(&ClientOf(fd.as_fd()));
+            return Err(TurnedAway { fd, reply: b"" });
+        }
+        if let Some(denied) = peer.filter(|peer| !self.allow.admits(peer)) {
+            log::denied(&denied);
+            return Err(TurnedAway { fd, reply: b"" });
+        }
+        let Some(place) = self.sources.enter(peer.and_then(|peer| peer.source())) else {
+            log::too_many(&ClientOf(fd.as_fd()), limit.unwrap_or_default());
+            return Err(TurnedAway {
+                fd,
+                reply: b"error: too many connections at once from your address\n",
+            });
+        };
+        self.held += 1;
+        Ok(Connection { fd, place })
+    }
+
+    /// Gives back what an admitted connection held, and its descriptor, to be ended.
+    pub(crate) fn release(&mut self, connection: Connection) -> OwnedFd {
+        self.held -= 1;
+        self.sources.leave(connection.place);
+        connection.fd
+    }
+}
 
 /// Who is answered at all (`--allow`).
 pub(crate) struct Allow {
@@ -14,7 +111,7 @@ pub(crate) struct Allow {
 }
 
 impl Allow {
-    pub(crate) fn new(networks: Vec<IpNet>) -> Self {
+    pub(crate) fn new(networks: &[IpNet]) -> Self {
         // A host's address with a prefix, 192.0.2.7/24, means its network.
         Allow {
             networks: networks.iter().map(canonical).collect(),
@@ -109,7 +206,10 @@ pub(crate) struct Place(Option<Source>);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::SocketAddr;
+    use crate::daemon::intake::peer::wait_until_gone;
+    use clap::Parser;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
 
     fn peer(text: &str) -> Peer {
         Peer::Inet(text.parse::<SocketAddr>().expect("an address"))
@@ -122,12 +222,8 @@ mod tests {
     }
 
     fn allow(networks: &[&str]) -> Allow {
-        Allow::new(
-            networks
-                .iter()
-                .map(|text| text.parse().expect("a network"))
-                .collect(),
-        )
+        let networks = networks.iter().map(|text| text.parse().expect("a network"));
+        Allow::new(&networks.collect::<Vec<_>>())
     }
 
     #[test]
@@ -185,5 +281,65 @@ mod tests {
         let mut sources = Sources::new(None);
         let _place = sources.enter(source("192.0.2.1:1")).expect("a place");
         assert!(sources.counts.is_empty());
+    }
+
+    fn admission(arguments: &[&str], capacity: usize) -> Admission {
+        let words = ["ruptimed"].iter().chain(arguments);
+        Admission::new(&Options::parse_from(words), capacity)
+    }
+
+    fn tcp() -> (TcpStream, OwnedFd) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let theirs = TcpStream::connect(address).expect("connected");
+        (theirs, listener.accept().expect("accepted").0.into())
+    }
+
+    #[test]
+    fn a_place_is_held_from_admission_to_release() {
+        let mut admission = admission(&["--max-per-source", "1"], 8);
+        let (_theirs, ours) = tcp();
+        let first = admission.admit(ours).expect("admitted");
+        let (_theirs, ours) = tcp();
+        let turned_away = admission.admit(ours).expect_err("one too many");
+        assert!(turned_away.reply.starts_with(b"error: too many"));
+        admission.release(first);
+        let (_theirs, ours) = tcp();
+        admission.admit(ours).expect("its place is free again");
+    }
+
+    #[test]
+    fn who_is_not_allowed_is_told_nothing() {
+        let mut admission = admission(&["--allow", "192.0.2.0/24"], 8);
+        let (_theirs, ours) = tcp();
+        assert_eq!(admission.admit(ours).expect_err("denied").reply, b"");
+        let (_theirs, ours) = UnixStream::pair().expect("a pair");
+        admission.admit(ours.into()).expect("UNIX sockets always");
+    }
+
+    #[test]
+    fn a_client_that_has_gone_is_not_served() {
+        for arguments in [&[][..], &["--allow", "127.0.0.0/8"]] {
+            let (theirs, ours) = UnixStream::pair().expect("a pair");
+            drop(theirs);
+            wait_until_gone(ours.as_fd());
+            let turned_away = admission(arguments, 8).admit(ours.into());
+            assert_eq!(turned_away.expect_err("gone").reply, b"");
+        }
+    }
+
+    #[test]
+    fn the_descriptors_bound_the_connections() {
+        let mut admission = admission(&[], 2);
+        assert_eq!(admission.room(0), Room::Free);
+        let (_theirs, ours) = tcp();
+        let connection = admission.admit(ours).expect("admitted");
+        assert_eq!(admission.room(0), Room::Free);
+        assert_eq!(admission.room(1), Room::AfterEviction);
+        let (_theirs, ours) = tcp();
+        let _second = admission.admit(ours).expect("admitted");
+        assert_eq!(admission.room(0), Room::Full);
+        admission.release(connection);
+        assert_eq!(admission.room(0), Room::Free);
     }
 }

@@ -13,7 +13,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
-use crate::daemon::poll::{Poll, Token, Watched};
+use crate::daemon::poll::{Registry, Token, Watched};
 use crate::daemon::sockets::{Socket, set_nonblocking};
 use crate::daemon::sys;
 
@@ -57,15 +57,6 @@ fn verdict(errno: Errno) -> Verdict {
     }
 }
 
-/// What came of one try.
-#[derive(Debug)]
-pub(crate) enum Accepted {
-    /// A connection, close-on-exec and blocking.
-    Connection(OwnedFd),
-    /// Nothing now.
-    Nothing,
-}
-
 /// A listening socket in the loop.
 pub(crate) struct Listener {
     socket: Watched<Socket>,
@@ -74,9 +65,9 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: Socket, poll: &Poll, index: u32) -> Self {
+    pub(crate) fn new(socket: Socket, registry: &Registry, index: u32) -> Self {
         Listener {
-            socket: poll.watch(socket, Token::Listener(index), EpollFlags::EPOLLIN),
+            socket: registry.watch(socket, Token::Listener(index), EpollFlags::EPOLLIN),
             lost: false,
             fault: Fault::default(),
         }
@@ -92,14 +83,23 @@ impl Listener {
         (!self.lost).then(|| self.socket.fd.as_fd())
     }
 
+    /// A pause after a failure is on.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.fault.is_paused()
+    }
+
+    /// Ends a pause that is over.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.fault.tick(now);
+    }
+
     /// When the pause after a failure is over.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.fault.deadline()
     }
 
     /// Polls the listener if there is room for a connection and no pause is on, else leaves it.
     pub(crate) fn arm(&mut self, room: bool, now: Instant) {
-        self.fault.tick(now);
         let wanted = room && !self.lost && !self.fault.is_paused();
         if let Err(errno) = self.socket.arm(wanted) {
             log::accept_failed(self.fault.fail(now), &*self.socket, errno);
@@ -125,25 +125,26 @@ impl Listener {
         let _ = set_nonblocking(self.socket.fd.as_fd(), true);
     }
 
-    /// Takes one connection out of the backlog.
-    pub(crate) fn accept(&mut self, now: Instant) -> Accepted {
+    /// Takes one connection out of the backlog, close-on-exec and blocking; None where there is
+    /// none now.
+    pub(crate) fn accept(&mut self, now: Instant) -> Option<OwnedFd> {
         loop {
             match sys::accept(self.socket.fd.as_fd()) {
                 Ok(connection) => {
                     log::accept_recovered(self.fault.ok(), &*self.socket);
-                    return Accepted::Connection(connection);
+                    return Some(connection);
                 }
                 Err(errno) => match verdict(errno) {
-                    Verdict::Empty => return Accepted::Nothing,
+                    Verdict::Empty => return None,
                     Verdict::TryNext if self.fault.tolerate() => {}
                     Verdict::TryNext | Verdict::Pause => {
                         log::accept_failed(self.fault.fail(now), &*self.socket, errno);
-                        return Accepted::Nothing;
+                        return None;
                     }
                     Verdict::Lost => {
                         log::listener_lost(&*self.socket, errno);
                         self.lost = true;
-                        return Accepted::Nothing;
+                        return None;
                     }
                 },
             }
@@ -154,6 +155,7 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::poll::Poll;
     use crate::daemon::sockets::classify;
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
@@ -185,8 +187,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let mut poll = Poll::new().expect("an epoll");
-        let mut listener =
-            Listener::new(classify(listener.into(), "it").expect("served"), &poll, 7);
+        let socket = classify(listener.into(), "it").expect("served");
+        let mut listener = Listener::new(socket, poll.registry(), 7);
         let now = Instant::now();
         let mut ready = Vec::new();
         let mut is_ready = |seconds| {
@@ -200,8 +202,8 @@ mod tests {
         assert!(!is_ready(0));
         listener.arm(true, now);
         assert!(is_ready(20));
-        assert!(matches!(listener.accept(now), Accepted::Connection(_)));
-        assert!(matches!(listener.accept(now), Accepted::Nothing));
+        assert!(listener.accept(now).is_some());
+        assert!(listener.accept(now).is_none());
         listener.arm(false, now);
         let _client = TcpStream::connect(address).expect("a connection");
         assert!(!is_ready(0));

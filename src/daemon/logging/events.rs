@@ -10,7 +10,6 @@ use nix::unistd::Pid;
 
 use super::fault::Failure;
 use super::{Field, Level, message_id, write};
-use crate::daemon::answer::children::{Ending, words};
 
 pub(crate) fn listening(address: &dyn fmt::Display) {
     write(
@@ -58,7 +57,12 @@ pub(crate) fn command_not_found(command: &dyn fmt::Display) {
     );
 }
 
-pub(crate) fn spawn_failed(failure: Failure, command: &dyn fmt::Display, errno: Errno) {
+pub(crate) fn spawn_failed(
+    failure: Failure,
+    command: &dyn fmt::Display,
+    reason: &str,
+    errno: Errno,
+) {
     let fields: [Field<'_>; 3] = [
         ("MESSAGE_ID", &message_id::SPAWN_FAILED),
         ("RUPTIME_COMMAND", command),
@@ -68,7 +72,7 @@ pub(crate) fn spawn_failed(failure: Failure, command: &dyn fmt::Display, errno: 
     write(
         level,
         &fields,
-        format_args!("cannot start {command}: {}", words(errno)),
+        format_args!("cannot start {command}: {reason}"),
     );
 }
 
@@ -88,7 +92,8 @@ pub(crate) fn ended(
     failure: Option<Failure>,
     peer: &dyn fmt::Display,
     pid: Pid,
-    ending: Ending,
+    ending: &dyn fmt::Display,
+    status: i32,
     took: Duration,
 ) {
     let level = failure.map_or(Level::Info, |failure| failure.level(Level::Warning));
@@ -97,7 +102,7 @@ pub(crate) fn ended(
         ("MESSAGE_ID", &message_id::ANSWERED),
         ("RUPTIME_PEER", peer),
         ("RUPTIME_COMMAND_PID", &pid),
-        ("RUPTIME_EXIT_STATUS", &ending.code()),
+        ("RUPTIME_EXIT_STATUS", &status),
         ("RUPTIME_DURATION_USEC", &usec),
     ];
     write(
@@ -227,7 +232,7 @@ pub(crate) fn gone_at_once(peer: &dyn fmt::Display) {
 }
 
 /// The client went away before it had its answer, and the command could not write on.
-pub(crate) fn client_gone(peer: &dyn fmt::Display, pid: Pid, ending: Ending) {
+pub(crate) fn client_gone(peer: &dyn fmt::Display, pid: Pid, ending: &dyn fmt::Display) {
     let fields: [Field<'_>; 2] = [("RUPTIME_PEER", peer), ("RUPTIME_COMMAND_PID", &pid)];
     write(
         Level::Debug,

@@ -1,0 +1,112 @@
+//! The commands and what has come of them: a hand-off starts them here, and says here how each
+//! has ended, so that both count and report alike.
+
+use std::fmt::Display;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::Purpose;
+use super::children::{Children, Ending, Exited, Late};
+use super::command::{Command, words};
+use crate::daemon::logging as log;
+use crate::daemon::logging::fault::Fault;
+
+/// Why there is no answer for those who still wait when a stop has taken its time.
+pub(crate) const LEAVING: &str = "stopped, as ruptimed is leaving";
+
+/// The commands, and the counts and faults of all of them.
+pub(crate) struct Commands {
+    command: Command,
+    pub(super) children: Children<Purpose>,
+    /// Requests whose command went well.
+    pub(super) answered: u64,
+    /// Requests whose command could not be started, failed or was stopped.
+    pub(super) failed: u64,
+    starting: Fault,
+    ending: Fault,
+    timeout: Fault,
+}
+
+impl Commands {
+    pub(crate) fn new(command: Command, children: Children<Purpose>) -> Self {
+        Commands {
+            command,
+            children,
+            answered: 0,
+            failed: 0,
+            starting: Fault::default(),
+            ending: Fault::default(),
+            timeout: Fault::default(),
+        }
+    }
+
+    /// Starts a command with its output on `output`. Gives the time after that, since hundreds may
+    /// be started in one turn of the loop.
+    ///
+    /// # Errors
+    /// Those of [`Command::spawn`], which are recorded here.
+    pub(super) fn spawn(&mut self, output: BorrowedFd<'_>) -> Result<(Pid, Instant), Errno> {
+        let spawned = self.command.spawn(output);
+        let now = Instant::now();
+        match spawned {
+            Ok(pid) => {
+                log::spawn_recovered(self.starting.ok(), &self.command);
+                Ok((pid, now))
+            }
+            Err(errno) => {
+                self.not_started(errno, now);
+                Err(errno)
+            }
+        }
+    }
+
+    /// Records that a command could not be started.
+    pub(super) fn not_started(&mut self, errno: Errno, now: Instant) {
+        log::spawn_failed(self.starting.fail(now), &self.command, words(errno), errno);
+    }
+
+    /// The answer where there is none.
+    pub(super) fn error(&self, reason: &str) -> Rc<[u8]> {
+        self.command.error(reason)
+    }
+
+    /// Counts requests that were answered, well or not.
+    pub(super) fn count(&mut self, well: bool, requests: usize) {
+        if well {
+            self.answered += requests as u64;
+            self.timeout.ok();
+        } else {
+            self.failed += requests as u64;
+        }
+    }
+
+    /// Records how a command has ended by itself.
+    pub(super) fn ended(&mut self, client: &dyn Display, exited: &Exited, now: Instant) {
+        let failure = if exited.ending == Ending::Exited(0) {
+            self.ending.ok();
+            None
+        } else {
+            Some(self.ending.fail(now))
+        };
+        let Exited { pid, ending, took } = *exited;
+        log::ended(failure, client, pid, &ending, ending.code(), took);
+    }
+
+    /// Records that a command is being stopped, and gives the answer.
+    pub(super) fn too_late(&mut self, client: &dyn Display, late: Late, now: Instant) -> Rc<[u8]> {
+        if late.is_cut_short {
+            log::cut_short(client, late.pid);
+            return self.error(LEAVING);
+        }
+        let timeout = self.children.timeout();
+        log::timed_out(self.timeout.fail(now), client, late.pid, timeout);
+        self.error(&format!(
+            "stopped, as it did not end within {} s",
+            timeout.as_secs_f64()
+        ))
+    }
+}

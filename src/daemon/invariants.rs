@@ -64,21 +64,27 @@ fn network(source: IpAddr) -> Vec<u8> {
     }
 }
 
-/// However they come, no network gets more than twice its limit within any second (the answers of
-/// the window before are taken to have been spread evenly, which they need not have been), the
-/// first in a quiet table is always answered, and every refusal is told in a sum.
+/// However they come, no network gets more than twice its limit within any second, in answers and
+/// in bytes (those of the window before are taken to have been spread evenly, which they need not
+/// have been), the first in a quiet table is always answered, and every refusal is told in a sum.
 pub fn rate_limit(limit: u32, requests: &[Asked]) {
     let start = Instant::now();
     let mut now = start;
     let mut limiter = RateLimiter::new(limit, start);
-    let mut admitted: HashMap<Vec<u8>, Vec<Instant>> = HashMap::new();
+    let mut admitted: HashMap<Vec<u8>, Vec<(Instant, usize)>> = HashMap::new();
     let (mut refused, mut told) = (0, 0);
     for (index, asked) in requests.iter().enumerate() {
         now += asked.after;
         let is_admitted = limiter.admits(asked.source, now);
         assert!(is_admitted || index > 0, "nobody had asked before");
         if is_admitted {
-            admitted.entry(network(asked.source)).or_default().push(now);
+            // Lengths about those that are just within the limit, or just beyond it.
+            let wanted = 40 * (index % 30);
+            let is_sent = limiter.admits_bytes(asked.source, wanted, now);
+            refused += u64::from(!is_sent);
+            let bytes = if is_sent { wanted } else { 0 };
+            let answers = admitted.entry(network(asked.source)).or_default();
+            answers.push((now, bytes));
         } else {
             refused += 1;
         }
@@ -92,12 +98,19 @@ pub fn rate_limit(limit: u32, requests: &[Asked]) {
     }
     assert_eq!(told, refused);
     assert!(limit > 0 || refused == 0, "without a limit");
-    for times in admitted.values().filter(|_| limit > 0) {
-        for (first, begin) in times.iter().enumerate() {
-            let second = times[first..]
+    for answers in admitted.values().filter(|_| limit > 0) {
+        for (first, (begin, _)) in answers.iter().enumerate() {
+            let second: Vec<usize> = answers[first..]
                 .iter()
-                .take_while(|at| **at < *begin + Duration::from_secs(1));
-            assert!(second.count() <= 2 * limit as usize, "too many in a second");
+                .take_while(|(at, _)| *at < *begin + Duration::from_secs(1))
+                .map(|(_, bytes)| *bytes)
+                .collect();
+            let twice = 2 * limit as usize;
+            assert!(second.len() <= twice, "too many in a second");
+            assert!(
+                second.iter().sum::<usize>() <= twice * 512,
+                "too much in a second"
+            );
         }
     }
 }

@@ -5,7 +5,7 @@
 //! the two belong to one value, a [`Watched`], whose drop does both in this order.
 
 use std::ops::Deref;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,17 @@ pub(crate) trait Timed {
 
     /// Does what is due.
     fn tick(&mut self, now: Instant);
+}
+
+/// Whether clients can come out of a socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SourceState<'fd> {
+    /// They can; whoever does not poll it now may miss one who waits.
+    Open(BorrowedFd<'fd>),
+    /// Not during the pause after a failure.
+    Paused,
+    /// Never again.
+    Lost,
 }
 
 /// Where descriptors are registered: an epoll instance (epoll(7)).

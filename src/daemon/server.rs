@@ -6,7 +6,7 @@
 //! (connections being ended), and takes new connections last and only while there is room, so that
 //! the kernel's backlog holds the others back and no client can crowd out another.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -26,7 +26,7 @@ use super::intake::listener::Listener;
 use super::logging as log;
 use super::manager::Manager;
 use super::options::Options;
-use super::poll::{Poll, Ready, Timed, Token};
+use super::poll::{Poll, Ready, SourceState, Timed, Token};
 use super::signals::{Asks, Signals};
 use super::sockets::Kind;
 use super::sockets::inherit::Sockets;
@@ -286,7 +286,7 @@ impl Server {
                 self.answers.connection(connection, now);
                 self.deliver(now);
             }
-            Err(TurnedAway { fd, reply }) => Linger::dismiss(fd, reply),
+            Err(TurnedAway(fd, reply)) => Linger::dismiss(fd, reply),
         }
     }
 
@@ -338,9 +338,13 @@ impl Server {
     /// When an idle exit is due. Not during the pause after a failure: a client may wait at a socket
     /// that nobody looks at then.
     fn idle_at(&self) -> Option<Instant> {
-        let is_paused = self.intake.is_paused() || self.datagrams.is_paused();
         let limit = self.idle_timeout?;
-        (self.is_quiet() && !is_paused).then(|| self.last_active + limit)
+        let is_paused = |state| matches!(state, SourceState::Paused);
+        (self.is_quiet() && !self.sources().any(is_paused)).then(|| self.last_active + limit)
+    }
+
+    fn sources(&self) -> impl Iterator<Item = SourceState<'_>> {
+        self.intake.states().chain(self.datagrams.states())
     }
 
     fn reason_to_leave(&mut self, now: Instant) -> Result<Option<&'static str>, String> {
@@ -357,14 +361,16 @@ impl Server {
         if self.stop.is_some() {
             return Ok(Some("asked to stop"));
         }
-        if self.intake.is_empty() && self.datagrams.is_empty() {
+        if self.sources().next().is_none() {
             return Ok(Some("the connection has been served"));
         }
-        if self.intake.is_lost() && self.datagrams.is_lost() {
+        if self
+            .sources()
+            .all(|state| matches!(state, SourceState::Lost))
+        {
             return Err("no listener is left".to_owned());
         }
-        let sockets = self.intake.unseen().chain(self.datagrams.unseen());
-        if self.idle_at().is_some_and(|at| at <= now) && !is_awaited(sockets) {
+        if self.idle_at().is_some_and(|at| at <= now) && !is_awaited(self.sources()) {
             self.manager.stopping();
             return Ok(Some("nobody asked"));
         }
@@ -386,16 +392,18 @@ fn capacity(sockets: usize) -> Result<usize, String> {
 
 /// True where a client waits at a socket. Asked before an idle exit: a daemon that was stopped
 /// (SIGSTOP), or whose --idle-timeout is shorter than a turn, has not looked meanwhile.
-fn is_awaited<'fd>(sockets: impl Iterator<Item = BorrowedFd<'fd>>) -> bool {
-    let mut fds: Vec<_> = sockets
-        .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+fn is_awaited<'fd>(sources: impl Iterator<Item = SourceState<'fd>>) -> bool {
+    let mut fds: Vec<_> = sources
+        .filter_map(|state| match state {
+            SourceState::Open(fd) => Some(PollFd::new(fd, PollFlags::POLLIN)),
+            SourceState::Paused | SourceState::Lost => None,
+        })
         .collect();
-    let has_client = |fd: &PollFd<'_>| {
-        fd.revents()
-            .is_some_and(|events| events.contains(PollFlags::POLLIN))
-    };
     match poll(&mut fds, PollTimeout::ZERO) {
-        Ok(_) => fds.iter().any(has_client),
+        Ok(_) => fds
+            .iter()
+            .filter_map(PollFd::revents)
+            .any(|events| events.contains(PollFlags::POLLIN)),
         // Another turn, and another look.
         Err(Errno::EINTR) => true,
         // ENOMEM: whoever holds the sockets starts the daemon again for those who wait.

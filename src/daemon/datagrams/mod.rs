@@ -7,7 +7,6 @@ pub(crate) mod rate_limit;
 pub(crate) mod service;
 pub(crate) mod socket;
 
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -20,7 +19,7 @@ use super::intake::admission::Allow;
 use super::intake::peer::Peer;
 use super::logging as log;
 use super::options::Options;
-use super::poll::Timed;
+use super::poll::{SourceState, Timed};
 
 /// The datagram sockets, and who is answered through them.
 pub(crate) struct Datagrams {
@@ -46,23 +45,9 @@ impl Datagrams {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.services.is_empty()
-    }
-
-    /// Nothing can be received from any of them again.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.services.iter().all(Service::is_lost)
-    }
-
-    /// A pause after a failure is on: nobody looks at one of them.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.services.iter().any(Service::is_paused)
-    }
-
-    /// The sockets that requests may wait in unseen.
-    pub(crate) fn unseen(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.services.iter().filter_map(Service::unseen)
+    /// Whether requests can come out of each of them.
+    pub(crate) fn states(&self) -> impl Iterator<Item = SourceState<'_>> {
+        self.services.iter().map(Service::state)
     }
 
     /// Every reply has left.

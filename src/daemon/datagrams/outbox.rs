@@ -15,9 +15,15 @@ const UNSENT: usize = 4096;
 
 /// Replies that wait for room, and since when. `R` is a reply.
 pub(crate) struct Outbox<R> {
-    waiting: VecDeque<(Instant, R)>,
+    waiting: VecDeque<Waiting<R>>,
     /// Its pause is on as long as somebody waits.
     full: Fault,
+}
+
+/// A reply, and since when it waits.
+pub(crate) struct Waiting<R> {
+    since: Instant,
+    pub(crate) reply: R,
 }
 
 impl<R> Outbox<R> {
@@ -38,42 +44,41 @@ impl<R> Outbox<R> {
         self.waiting.len() < UNSENT
     }
 
-    /// When [`Self::flush`] has something to do.
+    /// When [`Self::next`] has something to send.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.full.deadline()
     }
 
-    /// Sends a reply, or keeps it until there is room. `send` gives false where there is none.
-    pub(crate) fn push(&mut self, reply: R, now: Instant, mut send: impl FnMut(&R) -> bool) {
-        let is_first = self.waiting.is_empty();
-        if is_first && send(&reply) {
-            return;
-        }
-        if is_first {
+    /// Keeps a reply that found no room, or that must not overtake others.
+    pub(crate) fn push(&mut self, reply: R, now: Instant) {
+        if self.waiting.is_empty() {
             self.full.fail(now);
         }
-        self.waiting.push_back((now, reply));
+        self.waiting.push_back(Waiting { since: now, reply });
     }
 
-    /// Sends what waits for room, when it is time to. Gives those that have waited too long.
-    pub(crate) fn flush(&mut self, now: Instant, mut send: impl FnMut(&R) -> bool) -> Vec<R> {
-        let mut dropped = Vec::new();
-        if !self.full.tick(now) {
-            return dropped;
+    /// Takes the next reply that is to be sent, unless the pause is on.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Waiting<R>> {
+        self.full.tick(now);
+        if self.full.is_paused() {
+            return None;
         }
-        while let Some((since, reply)) = self.waiting.pop_front() {
-            if send(&reply) {
-                continue;
-            }
-            if now.saturating_duration_since(since) < SEND {
-                self.waiting.push_front((since, reply));
-                self.full.fail(now);
-                return dropped;
-            }
-            dropped.push(reply);
+        let next = self.waiting.pop_front();
+        if next.is_none() {
+            self.full.ok();
         }
-        self.full.ok();
-        dropped
+        next
+    }
+
+    /// Takes back a reply that found no room again; gives it, to be dropped, where it has waited too
+    /// long.
+    pub(crate) fn put_back(&mut self, waiting: Waiting<R>, now: Instant) -> Option<R> {
+        if now.saturating_duration_since(waiting.since) >= SEND {
+            return Some(waiting.reply);
+        }
+        self.waiting.push_front(waiting);
+        self.full.fail(now);
+        None
     }
 }
 
@@ -81,33 +86,25 @@ impl<R> Outbox<R> {
 mod tests {
     use super::*;
 
-    const NO_ROOM: fn(&u32) -> bool = |_| false;
-
-    #[test]
-    fn a_reply_that_finds_room_leaves_at_once() {
-        let mut outbox = Outbox::new();
-        outbox.push(1, Instant::now(), |_| true);
-        assert!(outbox.is_empty() && outbox.deadline().is_none());
+    /// Sends what is due, in vain; gives what is dropped.
+    fn retry(outbox: &mut Outbox<u32>, now: Instant) -> Vec<u32> {
+        let mut dropped = Vec::new();
+        while let Some(waiting) = outbox.next(now) {
+            dropped.extend(outbox.put_back(waiting, now));
+        }
+        dropped
     }
 
     #[test]
     fn replies_wait_for_room_in_their_order() {
         let now = Instant::now();
         let mut outbox = Outbox::new();
-        outbox.push(1, now, NO_ROOM);
-        outbox.push(2, now, |_| panic!("nobody overtakes"));
+        outbox.push(1, now);
+        outbox.push(2, now);
         let pause = outbox.deadline().expect("a pause");
-        assert!(
-            outbox
-                .flush(now, |_| panic!("not before its time"))
-                .is_empty()
-        );
-        let mut sent = Vec::new();
-        let dropped = outbox.flush(pause, |reply| {
-            sent.push(*reply);
-            true
-        });
-        assert_eq!((sent, dropped), (vec![1, 2], vec![]));
+        assert!(outbox.next(now).is_none(), "before its time");
+        let sent = std::iter::from_fn(|| outbox.next(pause)).map(|waiting| waiting.reply);
+        assert_eq!(sent.collect::<Vec<_>>(), [1, 2]);
         assert!(outbox.is_empty() && outbox.deadline().is_none());
     }
 
@@ -115,9 +112,9 @@ mod tests {
     fn pauses_grow_while_there_is_no_room() {
         let now = Instant::now();
         let mut outbox = Outbox::new();
-        outbox.push(1, now, NO_ROOM);
+        outbox.push(1, now);
         let first = outbox.deadline().expect("a pause");
-        assert!(outbox.flush(first, NO_ROOM).is_empty());
+        assert!(retry(&mut outbox, first).is_empty());
         let second = outbox.deadline().expect("a pause");
         assert!(second - first > first - now);
     }
@@ -126,19 +123,21 @@ mod tests {
     fn a_reply_that_has_waited_too_long_is_dropped() {
         let now = Instant::now();
         let mut outbox = Outbox::new();
-        outbox.push(1, now, NO_ROOM);
-        outbox.push(2, now + SEND, NO_ROOM);
-        assert_eq!(outbox.flush(now + SEND, NO_ROOM), [1]);
+        outbox.push(1, now);
+        outbox.push(2, now + SEND);
+        assert_eq!(retry(&mut outbox, now + SEND), [1]);
         assert!(!outbox.is_empty() && outbox.deadline().is_some());
+        assert_eq!(retry(&mut outbox, now + 2 * SEND), [2]);
+        assert!(outbox.is_empty() && outbox.deadline().is_none());
     }
 
     #[test]
     fn the_number_of_replies_is_bounded() {
         let now = Instant::now();
         let mut outbox = Outbox::new();
-        for reply in 0..UNSENT as u32 {
+        for reply in 0..UNSENT {
             assert!(outbox.has_room());
-            outbox.push(reply, now, NO_ROOM);
+            outbox.push(reply, now);
         }
         assert!(!outbox.has_room());
     }

@@ -1,7 +1,7 @@
 //! One datagram socket in the loop: requests are received from it, replies leave through it, and
 //! every errno of both is decided here or in [`socket`](super::socket).
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::outbox::Outbox;
 use super::socket::{DatagramSocket, Received, Request, Sent};
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
-use crate::daemon::poll::{Registry, Token, Watched};
+use crate::daemon::poll::{Registry, SourceState, Timed, Token, Watched};
 
 /// A datagram socket, its faults, and the replies that wait for room in it.
 pub(crate) struct Service {
@@ -50,19 +50,15 @@ impl Service {
         }
     }
 
-    /// Nothing can be received from this socket again.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.is_lost
-    }
-
-    /// The socket, where a request may wait in it unseen; None where it is lost.
-    pub(crate) fn unseen(&self) -> Option<BorrowedFd<'_>> {
-        (!self.is_lost).then(|| self.socket.as_fd())
-    }
-
-    /// A pause after a failure is on: nobody looks at the socket.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.receiving.is_paused()
+    /// Whether requests can come out of this socket.
+    pub(crate) fn state(&self) -> SourceState<'_> {
+        if self.is_lost {
+            SourceState::Lost
+        } else if self.receiving.is_paused() {
+            SourceState::Paused
+        } else {
+            SourceState::Open(self.socket.as_fd())
+        }
     }
 
     /// Every reply has left.
@@ -72,7 +68,8 @@ impl Service {
 
     /// Polls for requests if there is room for them and no pause is on, else leaves them.
     pub(crate) fn arm(&mut self, room: bool, now: Instant) {
-        let is_wanted = room && !self.is_lost && !self.is_paused() && self.outbox.has_room();
+        let is_open = matches!(self.state(), SourceState::Open(_));
+        let is_wanted = room && is_open && self.outbox.has_room();
         if let Err(errno) = self.socket.arm(is_wanted) {
             log::receive_failed(self.receiving.fail(now), &self.name, errno);
         }
@@ -121,59 +118,43 @@ impl Service {
 
     /// Sends a reply, or keeps it until there is room.
     pub(crate) fn reply(&mut self, request: Request, answer: Rc<[u8]>, now: Instant) {
-        let Service {
-            socket,
-            name,
-            sending,
-            outbox,
-            ..
-        } = self;
-        outbox.push((request, answer), now, |(request, answer)| {
-            send(socket, name, sending, request, answer, now)
-        });
-    }
-
-    /// When [`Self::tick`] has something to do.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.receiving.deadline(), self.outbox.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// Ends a pause that is over, and looks for room when it is time to.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        self.receiving.tick(now);
-        let Service {
-            socket,
-            name,
-            sending,
-            outbox,
-            ..
-        } = self;
-        let dropped = outbox.flush(now, |(request, answer)| {
-            send(socket, name, sending, request, answer, now)
-        });
-        for (request, _) in dropped {
-            log::reply_failed(sending.fail(now), name, &request.peer(), Errno::EAGAIN);
+        if !self.outbox.is_empty() || !self.send(&request, &answer, now) {
+            self.outbox.push((request, answer), now);
         }
+    }
+
+    /// Sends a reply; false where there is no room for it.
+    fn send(&mut self, request: &Request, answer: &[u8], now: Instant) -> bool {
+        match self.socket.reply(request, answer) {
+            Sent::Done => drop(self.sending.ok()),
+            Sent::Full => return false,
+            Sent::Lost(errno) => log::reply_lost(&request.peer(), errno),
+            Sent::Failed(errno) => self.report(request, errno, now),
+        }
+        true
+    }
+
+    fn report(&mut self, request: &Request, errno: Errno, now: Instant) {
+        log::reply_failed(self.sending.fail(now), &self.name, &request.peer(), errno);
     }
 }
 
-/// Sends a reply; false where there is no room for it.
-fn send(
-    socket: &DatagramSocket,
-    name: &str,
-    fault: &mut Fault,
-    request: &Request,
-    answer: &[u8],
-    now: Instant,
-) -> bool {
-    match socket.reply(request, answer) {
-        Sent::Done => drop(fault.ok()),
-        Sent::Full => return false,
-        Sent::Lost(errno) => log::reply_lost(&request.peer(), errno),
-        Sent::Failed(errno) => log::reply_failed(fault.fail(now), &name, &request.peer(), errno),
+impl Timed for Service {
+    fn deadline(&self) -> Option<Instant> {
+        let both = [self.receiving.deadline(), self.outbox.deadline()];
+        both.into_iter().flatten().min()
     }
-    true
+
+    /// Ends a pause that is over, and looks for room when it is time to.
+    fn tick(&mut self, now: Instant) {
+        self.receiving.tick(now);
+        while let Some(waiting) = self.outbox.next(now) {
+            let (request, answer) = &waiting.reply;
+            if !self.send(request, answer, now) {
+                if let Some((request, _)) = self.outbox.put_back(waiting, now) {
+                    self.report(&request, Errno::EAGAIN, now);
+                }
+            }
+        }
+    }
 }

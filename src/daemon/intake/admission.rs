@@ -36,10 +36,7 @@ impl AsFd for Connection {
 
 /// A connection that was not admitted, and what its client is told, if anything.
 #[derive(Debug)]
-pub(crate) struct TurnedAway {
-    pub(crate) fd: OwnedFd,
-    pub(crate) reply: &'static [u8],
-}
+pub(crate) struct TurnedAway(pub(crate) OwnedFd, pub(crate) &'static [u8]);
 
 /// Whether there is a descriptor for one more connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,18 +77,16 @@ impl Admission {
         // A connection that was reset in the backlog has no address to judge, and nobody to serve.
         if (is_limited && peer.is_none()) || has_gone(fd.as_fd()) {
             log::gone_at_once(&ClientOf(fd.as_fd()));
-            return Err(TurnedAway { fd, reply: b"" });
+            return Err(TurnedAway(fd, b""));
         }
         if let Some(denied) = peer.filter(|peer| !self.allow.admits(peer)) {
             log::denied(&denied);
-            return Err(TurnedAway { fd, reply: b"" });
+            return Err(TurnedAway(fd, b""));
         }
         let Some(place) = self.sources.enter(peer.and_then(|peer| peer.source())) else {
             log::too_many(&ClientOf(fd.as_fd()), limit.unwrap_or_default());
-            return Err(TurnedAway {
-                fd,
-                reply: b"error: too many connections at once from your address\n",
-            });
+            let reply = b"error: too many connections at once from your address\n";
+            return Err(TurnedAway(fd, reply));
         };
         self.held += 1;
         Ok(Connection { fd, place })
@@ -302,7 +297,7 @@ mod tests {
         let first = admission.admit(ours).expect("admitted");
         let (_theirs, ours) = tcp();
         let turned_away = admission.admit(ours).expect_err("one too many");
-        assert!(turned_away.reply.starts_with(b"error: too many"));
+        assert!(turned_away.1.starts_with(b"error: too many"));
         admission.release(first);
         let (_theirs, ours) = tcp();
         admission.admit(ours).expect("its place is free again");
@@ -312,7 +307,7 @@ mod tests {
     fn who_is_not_allowed_is_told_nothing() {
         let mut admission = admission(&["--allow", "192.0.2.0/24"], 8);
         let (_theirs, ours) = tcp();
-        assert_eq!(admission.admit(ours).expect_err("denied").reply, b"");
+        assert_eq!(admission.admit(ours).expect_err("denied").1, b"");
         let (_theirs, ours) = UnixStream::pair().expect("a pair");
         admission.admit(ours.into()).expect("UNIX sockets always");
     }
@@ -324,7 +319,7 @@ mod tests {
             drop(theirs);
             wait_until_gone(ours.as_fd());
             let turned_away = admission(arguments, 8).admit(ours.into());
-            assert_eq!(turned_away.expect_err("gone").reply, b"");
+            assert_eq!(turned_away.expect_err("gone").1, b"");
         }
     }
 

@@ -4,7 +4,7 @@
 //! The listeners are polled only while there is room for another connection; the rest wait in
 //! the kernel's backlog, which the service manager keeps open whatever becomes of the daemon.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -13,7 +13,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
-use crate::daemon::poll::{Registry, Token, Watched};
+use crate::daemon::poll::{Registry, SourceState, Timed, Token, Watched};
 use crate::daemon::sockets::{Socket, set_nonblocking};
 use crate::daemon::sys;
 
@@ -60,7 +60,7 @@ fn verdict(errno: Errno) -> Verdict {
 /// A listening socket in the loop.
 pub(crate) struct Listener {
     socket: Watched<Socket>,
-    lost: bool,
+    is_lost: bool,
     fault: Fault,
 }
 
@@ -68,39 +68,25 @@ impl Listener {
     pub(crate) fn new(socket: Socket, registry: &Registry, index: u32) -> Self {
         Listener {
             socket: registry.watch(socket, Token::Listener(index), EpollFlags::EPOLLIN),
-            lost: false,
+            is_lost: false,
             fault: Fault::default(),
         }
     }
 
-    /// This socket can never be accepted from again.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost
-    }
-
-    /// The listener, where somebody may wait for it unseen; None where it is lost.
-    pub(crate) fn unseen(&self) -> Option<BorrowedFd<'_>> {
-        (!self.lost).then(|| self.socket.fd.as_fd())
-    }
-
-    /// A pause after a failure is on.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.fault.is_paused()
-    }
-
-    /// Ends a pause that is over.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        self.fault.tick(now);
-    }
-
-    /// When the pause after a failure is over.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.fault.deadline()
+    /// Whether connections can come out of this socket.
+    pub(crate) fn state(&self) -> SourceState<'_> {
+        if self.is_lost {
+            SourceState::Lost
+        } else if self.fault.is_paused() {
+            SourceState::Paused
+        } else {
+            SourceState::Open(self.socket.as_fd())
+        }
     }
 
     /// Polls the listener if there is room for a connection and no pause is on, else leaves it.
     pub(crate) fn arm(&mut self, room: bool, now: Instant) {
-        let wanted = room && !self.lost && !self.fault.is_paused();
+        let wanted = room && matches!(self.state(), SourceState::Open(_));
         if let Err(errno) = self.socket.arm(wanted) {
             log::accept_failed(self.fault.fail(now), &*self.socket, errno);
         }
@@ -143,12 +129,23 @@ impl Listener {
                     }
                     Verdict::Lost => {
                         log::listener_lost(&*self.socket, errno);
-                        self.lost = true;
+                        self.is_lost = true;
                         return None;
                     }
                 },
             }
         }
+    }
+}
+
+impl Timed for Listener {
+    fn deadline(&self) -> Option<Instant> {
+        self.fault.deadline()
+    }
+
+    /// Ends a pause that is over.
+    fn tick(&mut self, now: Instant) {
+        self.fault.tick(now);
     }
 }
 

@@ -5,11 +5,11 @@ pub(crate) mod admission;
 pub(crate) mod listener;
 pub(crate) mod peer;
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use self::listener::Listener;
-use super::poll::Timed;
+use super::poll::{SourceState, Timed};
 
 /// The listeners, and whose turn it is.
 #[derive(Default)]
@@ -33,23 +33,9 @@ impl Intake {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.listeners.is_empty()
-    }
-
-    /// Nothing can be accepted from any of them again.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.listeners.iter().all(Listener::is_lost)
-    }
-
-    /// A pause after a failure is on: nobody looks at one of them.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.listeners.iter().any(Listener::is_paused)
-    }
-
-    /// The listeners that clients may wait at unseen.
-    pub(crate) fn unseen(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.listeners.iter().filter_map(Listener::unseen)
+    /// Whether connections can come out of each of them.
+    pub(crate) fn states(&self) -> impl Iterator<Item = SourceState<'_>> {
+        self.listeners.iter().map(Listener::state)
     }
 
     /// Polls the listeners where there is room for a connection.

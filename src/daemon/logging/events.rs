@@ -1,7 +1,7 @@
 //! One function per event: values come in, a record goes out, with its level, its fields and the
-//! words that an administrator reads.
+//! words that an administrator reads. A failure that may repeat is loud once, and then `debug`.
 
-use std::fmt;
+use std::fmt::Display;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -9,80 +9,80 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::fault::Failure;
-use super::{Field, Level, message_id, write};
+use super::{Level, message_id, write};
 
-pub(crate) fn listening(address: &dyn fmt::Display) {
-    write(
-        Level::Notice,
-        &[("RUPTIME_LISTENER", address)],
-        format_args!("listening on {address}"),
+/// A record: its level, its fields for the journal, its message.
+macro_rules! record {
+    ($level:expr, [$($field:ident = $value:expr),*], $($message:tt)+) => {
+        write(
+            $level,
+            &[$((stringify!($field), &$value as &dyn Display)),*],
+            format_args!($($message)+),
+        )
+    };
+}
+
+pub(crate) fn listening(address: &dyn Display) {
+    let level = Level::Notice;
+    record!(
+        level,
+        [RUPTIME_LISTENER = address],
+        "listening on {address}"
     );
 }
 
 /// One of a host's addresses cannot be had; the others are served.
-pub(crate) fn not_listening(listen: &dyn fmt::Display, reason: &dyn fmt::Display) {
-    write(
+pub(crate) fn not_listening(listen: &dyn Display, reason: &dyn Display) {
+    record!(
         Level::Warning,
-        &[("RUPTIME_LISTENER", listen)],
-        format_args!("--listen {listen}: {reason}; its other addresses are served"),
+        [RUPTIME_LISTENER = listen],
+        "--listen {listen}: {reason}; its other addresses are served"
     );
 }
 
-pub(crate) fn inherited(socket: &dyn fmt::Display) {
-    write(
-        Level::Info,
-        &[("RUPTIME_LISTENER", socket)],
-        format_args!("serving {socket}"),
-    );
+pub(crate) fn inherited(socket: &dyn Display) {
+    let level = Level::Info;
+    record!(level, [RUPTIME_LISTENER = socket], "serving {socket}");
 }
 
-pub(crate) fn fatal(reason: &dyn fmt::Display) {
-    write(Level::Error, &[], format_args!("{reason}"));
+pub(crate) fn fatal(reason: &dyn Display) {
+    record!(Level::Error, [], "{reason}");
 }
 
 pub(crate) fn stopping(why: &str, answered: u64, failed: u64) {
-    let fields: [Field<'_>; 2] = [("RUPTIME_ANSWERED", &answered), ("RUPTIME_FAILED", &failed)];
-    write(
+    record!(
         Level::Info,
-        &fields,
-        format_args!("{why}, leaving: answered {answered}, failed {failed}"),
+        [RUPTIME_ANSWERED = answered, RUPTIME_FAILED = failed],
+        "{why}, leaving: answered {answered}, failed {failed}"
     );
 }
 
-pub(crate) fn command_not_found(command: &dyn fmt::Display) {
-    write(
+pub(crate) fn command_not_found(command: &dyn Display) {
+    record!(
         Level::Warning,
-        &[("RUPTIME_COMMAND", command)],
-        format_args!("{command} is not in PATH; it is looked for again with each request"),
+        [RUPTIME_COMMAND = command],
+        "{command} is not in PATH; it is looked for again with each request"
     );
 }
 
-pub(crate) fn spawn_failed(
-    failure: Failure,
-    command: &dyn fmt::Display,
-    reason: &str,
-    errno: Errno,
-) {
-    let fields: [Field<'_>; 3] = [
-        ("MESSAGE_ID", &message_id::SPAWN_FAILED),
-        ("RUPTIME_COMMAND", command),
-        ("ERRNO", &(errno as i32)),
-    ];
-    let level = failure.level(Level::Error);
-    write(
-        level,
-        &fields,
-        format_args!("cannot start {command}: {reason}"),
+pub(crate) fn spawn_failed(failure: Failure, command: &dyn Display, reason: &str, errno: Errno) {
+    record!(
+        failure.level(Level::Error),
+        [
+            MESSAGE_ID = message_id::SPAWN_FAILED,
+            RUPTIME_COMMAND = command,
+            ERRNO = errno as i32
+        ],
+        "cannot start {command}: {reason}"
     );
 }
 
-pub(crate) fn spawn_recovered(failures: Option<u64>, command: &dyn fmt::Display) {
+pub(crate) fn spawn_recovered(failures: Option<u64>, command: &dyn Display) {
     if let Some(failures) = failures {
-        let fields: [Field<'_>; 1] = [("RUPTIME_COMMAND", command)];
-        write(
+        record!(
             Level::Notice,
-            &fields,
-            format_args!("{command} starts again, after {failures} failures"),
+            [RUPTIME_COMMAND = command],
+            "{command} starts again, after {failures} failures"
         );
     }
 }
@@ -90,255 +90,229 @@ pub(crate) fn spawn_recovered(failures: Option<u64>, command: &dyn fmt::Display)
 /// A command ended by itself: well, or with a failure.
 pub(crate) fn ended(
     failure: Option<Failure>,
-    peer: &dyn fmt::Display,
+    peer: &dyn Display,
     pid: Pid,
-    ending: &dyn fmt::Display,
+    ending: &dyn Display,
     status: i32,
     took: Duration,
 ) {
-    let level = failure.map_or(Level::Info, |failure| failure.level(Level::Warning));
     let usec = took.as_micros();
-    let fields: [Field<'_>; 5] = [
-        ("MESSAGE_ID", &message_id::ANSWERED),
-        ("RUPTIME_PEER", peer),
-        ("RUPTIME_COMMAND_PID", &pid),
-        ("RUPTIME_EXIT_STATUS", &status),
-        ("RUPTIME_DURATION_USEC", &usec),
-    ];
-    write(
-        level,
-        &fields,
-        format_args!("command {pid} for {peer}: {ending} after {usec} us"),
+    record!(
+        failure.map_or(Level::Info, |failure| failure.level(Level::Warning)),
+        [
+            MESSAGE_ID = message_id::ANSWERED,
+            RUPTIME_PEER = peer,
+            RUPTIME_COMMAND_PID = pid,
+            RUPTIME_EXIT_STATUS = status,
+            RUPTIME_DURATION_USEC = usec
+        ],
+        "command {pid} for {peer}: {ending} after {usec} us"
     );
 }
 
-pub(crate) fn timed_out(failure: Failure, peer: &dyn fmt::Display, pid: Pid, after: Duration) {
-    let fields: [Field<'_>; 3] = [
-        ("MESSAGE_ID", &message_id::TIMED_OUT),
-        ("RUPTIME_PEER", peer),
-        ("RUPTIME_COMMAND_PID", &pid),
-    ];
-    let level = failure.level(Level::Warning);
-    write(
-        level,
-        &fields,
-        format_args!(
-            "command {pid} for {peer} did not end within {} s and is stopped",
-            after.as_secs_f64()
-        ),
+pub(crate) fn timed_out(failure: Failure, peer: &dyn Display, pid: Pid, after: Duration) {
+    let seconds = after.as_secs_f64();
+    record!(
+        failure.level(Level::Warning),
+        [
+            MESSAGE_ID = message_id::TIMED_OUT,
+            RUPTIME_PEER = peer,
+            RUPTIME_COMMAND_PID = pid
+        ],
+        "command {pid} for {peer} did not end within {seconds} s and is stopped"
     );
 }
 
 /// A command is stopped before its time, because the daemon leaves.
-pub(crate) fn cut_short(peer: &dyn fmt::Display, pid: Pid) {
-    let fields: [Field<'_>; 2] = [("RUPTIME_PEER", peer), ("RUPTIME_COMMAND_PID", &pid)];
-    write(
+pub(crate) fn cut_short(peer: &dyn Display, pid: Pid) {
+    record!(
         Level::Info,
-        &fields,
-        format_args!("command {pid} for {peer} is stopped, as ruptimed is leaving"),
+        [RUPTIME_PEER = peer, RUPTIME_COMMAND_PID = pid],
+        "command {pid} for {peer} is stopped, as ruptimed is leaving"
     );
 }
 
 /// The daemon stops for a signal that no service manager sends.
 pub(crate) fn stopped_by(signal: Signal) {
-    write(Level::Notice, &[], format_args!("{signal}: stopping"));
+    record!(Level::Notice, [], "{signal}: stopping");
 }
 
 pub(crate) fn signal_ignored(signal: Signal) {
-    write(
-        Level::Notice,
-        &[],
-        format_args!("{signal} means nothing to ruptimed, and is ignored"),
+    let level = Level::Notice;
+    record!(
+        level,
+        [],
+        "{signal} means nothing to ruptimed, and is ignored"
     );
 }
 
-/// A command said more than an answer may have.
+/// A command's output is longer than an answer may be.
 pub(crate) fn cut(failure: Failure, pid: Pid, most: usize) {
-    let level = failure.level(Level::Warning);
-    write(
-        level,
-        &[("RUPTIME_COMMAND_PID", &pid)],
-        format_args!(
-            "command {pid} said more than {most} bytes; its answer is cut and it is stopped"
-        ),
+    record!(
+        failure.level(Level::Warning),
+        [RUPTIME_COMMAND_PID = pid],
+        "command {pid} said more than {most} bytes; its answer is cut and it is stopped"
     );
 }
 
-pub(crate) fn denied(peer: &dyn fmt::Display) {
-    write(
+pub(crate) fn denied(peer: &dyn Display) {
+    record!(
         Level::Info,
-        &[("RUPTIME_PEER", peer)],
-        format_args!("closed {peer}: not allowed"),
+        [RUPTIME_PEER = peer],
+        "closed {peer}: not allowed"
     );
 }
 
-pub(crate) fn too_many(peer: &dyn fmt::Display, limit: usize) {
-    write(
+pub(crate) fn too_many(peer: &dyn Display, limit: usize) {
+    record!(
         Level::Info,
-        &[("RUPTIME_PEER", peer)],
-        format_args!("closed {peer}: more than {limit} connections at once from its address"),
+        [RUPTIME_PEER = peer],
+        "closed {peer}: more than {limit} connections at once from its address"
     );
 }
 
-pub(crate) fn accept_failed(failure: Failure, listener: &dyn fmt::Display, errno: Errno) {
-    let fields: [Field<'_>; 3] = [
-        ("MESSAGE_ID", &message_id::ACCEPT_FAILED),
-        ("RUPTIME_LISTENER", listener),
-        ("ERRNO", &(errno as i32)),
-    ];
-    let level = failure.level(Level::Warning);
-    write(
-        level,
-        &fields,
-        format_args!("cannot accept on {listener}: {}; trying on", errno.desc()),
+pub(crate) fn accept_failed(failure: Failure, listener: &dyn Display, errno: Errno) {
+    record!(
+        failure.level(Level::Warning),
+        [
+            MESSAGE_ID = message_id::ACCEPT_FAILED,
+            RUPTIME_LISTENER = listener,
+            ERRNO = errno as i32
+        ],
+        "cannot accept on {listener}: {}; retrying",
+        errno.desc()
     );
 }
 
-pub(crate) fn accept_recovered(failures: Option<u64>, listener: &dyn fmt::Display) {
+pub(crate) fn accept_recovered(failures: Option<u64>, listener: &dyn Display) {
     if let Some(failures) = failures {
-        let fields: [Field<'_>; 1] = [("RUPTIME_LISTENER", listener)];
-        write(
+        record!(
             Level::Notice,
-            &fields,
-            format_args!("accepting on {listener} again, after {failures} failures"),
+            [RUPTIME_LISTENER = listener],
+            "accepting on {listener} again, after {failures} failures"
         );
     }
 }
 
-pub(crate) fn listener_lost(listener: &dyn fmt::Display, errno: Errno) {
-    let fields: [Field<'_>; 2] = [("RUPTIME_LISTENER", listener), ("ERRNO", &(errno as i32))];
-    write(
+pub(crate) fn listener_lost(listener: &dyn Display, errno: Errno) {
+    record!(
         Level::Error,
-        &fields,
-        format_args!("{listener} is no listener any more: {}", errno.desc()),
+        [RUPTIME_LISTENER = listener, ERRNO = errno as i32],
+        "{listener} is no listener any more: {}",
+        errno.desc()
     );
 }
 
-pub(crate) fn datagrams_lost(socket: &dyn fmt::Display) {
-    write(
+pub(crate) fn datagrams_lost(socket: &dyn Display) {
+    record!(
         Level::Error,
-        &[("RUPTIME_LISTENER", socket)],
-        format_args!("{socket} receives nothing any more: somebody has shut it down"),
+        [RUPTIME_LISTENER = socket],
+        "{socket} receives nothing any more: another process has shut it down"
     );
 }
 
 /// The client went away before anything was done for it.
-pub(crate) fn gone_at_once(peer: &dyn fmt::Display) {
-    write(
-        Level::Debug,
-        &[("RUPTIME_PEER", peer)],
-        format_args!("{peer} went away before it was served"),
+pub(crate) fn gone_at_once(peer: &dyn Display) {
+    let level = Level::Debug;
+    record!(
+        level,
+        [RUPTIME_PEER = peer],
+        "{peer} went away before it was served"
     );
 }
 
 /// The client went away before it had its answer, and the command could not write on.
-pub(crate) fn client_gone(peer: &dyn fmt::Display, pid: Pid, ending: &dyn fmt::Display) {
-    let fields: [Field<'_>; 2] = [("RUPTIME_PEER", peer), ("RUPTIME_COMMAND_PID", &pid)];
-    write(
+pub(crate) fn client_gone(peer: &dyn Display, pid: Pid, ending: &dyn Display) {
+    record!(
         Level::Debug,
-        &fields,
-        format_args!("{peer} went away before its answer: command {pid}, {ending}"),
+        [RUPTIME_PEER = peer, RUPTIME_COMMAND_PID = pid],
+        "{peer} went away before its answer: command {pid}, {ending}"
     );
 }
 
-pub(crate) fn receive_failed(failure: Failure, socket: &dyn fmt::Display, errno: Errno) {
-    let fields: [Field<'_>; 2] = [("RUPTIME_LISTENER", socket), ("ERRNO", &(errno as i32))];
-    let level = failure.level(Level::Warning);
-    write(
-        level,
-        &fields,
-        format_args!("cannot receive on {socket}: {}; trying on", errno.desc()),
+pub(crate) fn receive_failed(failure: Failure, socket: &dyn Display, errno: Errno) {
+    record!(
+        failure.level(Level::Warning),
+        [RUPTIME_LISTENER = socket, ERRNO = errno as i32],
+        "cannot receive on {socket}: {}; retrying",
+        errno.desc()
     );
 }
 
-pub(crate) fn receive_recovered(failures: Option<u64>, socket: &dyn fmt::Display) {
+pub(crate) fn receive_recovered(failures: Option<u64>, socket: &dyn Display) {
     if let Some(failures) = failures {
-        let fields: [Field<'_>; 1] = [("RUPTIME_LISTENER", socket)];
-        write(
+        record!(
             Level::Notice,
-            &fields,
-            format_args!("receiving on {socket} again, after {failures} failures"),
+            [RUPTIME_LISTENER = socket],
+            "receiving on {socket} again, after {failures} failures"
         );
     }
 }
 
 /// This client could not be answered.
-pub(crate) fn reply_lost(peer: &dyn fmt::Display, errno: Errno) {
-    let fields: [Field<'_>; 2] = [("RUPTIME_PEER", peer), ("ERRNO", &(errno as i32))];
-    write(
+pub(crate) fn reply_lost(peer: &dyn Display, errno: Errno) {
+    record!(
         Level::Debug,
-        &fields,
-        format_args!("no reply to {peer}: {}", errno.desc()),
+        [RUPTIME_PEER = peer, ERRNO = errno as i32],
+        "no reply to {peer}: {}",
+        errno.desc()
     );
 }
 
 /// Nobody can be answered, for a reason on this side.
-pub(crate) fn reply_failed(
-    failure: Failure,
-    socket: &dyn fmt::Display,
-    peer: &dyn fmt::Display,
-    errno: Errno,
-) {
-    let fields: [Field<'_>; 3] = [
-        ("RUPTIME_LISTENER", socket),
-        ("RUPTIME_PEER", peer),
-        ("ERRNO", &(errno as i32)),
-    ];
-    let level = failure.level(Level::Warning);
-    write(
+pub(crate) fn reply_failed(failure: Failure, socket: &str, peer: &dyn Display, errno: Errno) {
+    record!(
+        failure.level(Level::Warning),
+        [
+            RUPTIME_LISTENER = socket,
+            RUPTIME_PEER = peer,
+            ERRNO = errno as i32
+        ],
+        "no reply from {socket} to {peer}: {}",
+        errno.desc()
+    );
+}
+
+pub(crate) fn unnamed(socket: &dyn Display) {
+    record!(
+        Level::Debug,
+        [RUPTIME_LISTENER = socket],
+        "a client of {socket} has no address to answer to"
+    );
+}
+
+pub(crate) fn from_a_server(peer: &dyn Display) {
+    let level = Level::Debug;
+    record!(
         level,
-        &fields,
-        format_args!("no reply from {socket} to {peer}: {}", errno.desc()),
-    );
-}
-
-pub(crate) fn unnamed(socket: &dyn fmt::Display) {
-    let fields: [Field<'_>; 1] = [("RUPTIME_LISTENER", socket)];
-    write(
-        Level::Debug,
-        &fields,
-        format_args!("a client of {socket} has no address to answer to"),
-    );
-}
-
-pub(crate) fn from_a_server(peer: &dyn fmt::Display) {
-    write(
-        Level::Debug,
-        &[("RUPTIME_PEER", peer)],
-        format_args!("not answered {peer}: it is a server's port"),
+        [RUPTIME_PEER = peer],
+        "not answered {peer}: it is a server's port"
     );
 }
 
 /// A sum, not a record for each: a flood must not become a flood of records.
-pub(crate) fn rate_limited(count: u64, example: &dyn fmt::Display) {
-    let fields: [Field<'_>; 3] = [
-        ("MESSAGE_ID", &message_id::RATE_LIMITED),
-        ("RUPTIME_PEER", example),
-        ("RUPTIME_COUNT", &count),
-    ];
-    write(
+pub(crate) fn rate_limited(count: u64, example: &dyn Display) {
+    record!(
         Level::Warning,
-        &fields,
-        format_args!(
-            "datagrams beyond --rate-limit, not answered: {count}, the last from the network of {example}"
-        ),
+        [
+            MESSAGE_ID = message_id::RATE_LIMITED,
+            RUPTIME_PEER = example,
+            RUPTIME_COUNT = count
+        ],
+        "datagrams beyond --rate-limit, not answered: {count}, the last from the network of {example}"
     );
 }
 
 pub(crate) fn signals_failed(failure: Failure, errno: Errno) {
-    let level = failure.level(Level::Error);
-    write(
-        level,
-        &[("ERRNO", &(errno as i32))],
-        format_args!("cannot read signals: {}; trying on", errno.desc()),
+    record!(
+        failure.level(Level::Error),
+        [ERRNO = errno as i32],
+        "cannot read signals: {}; retrying",
+        errno.desc()
     );
 }
 
 pub(crate) fn notify_failed(failure: Failure, error: &std::io::Error) {
     let level = failure.level(Level::Warning);
-    write(
-        level,
-        &[],
-        format_args!("cannot tell the service manager: {error}"),
-    );
+    record!(level, [], "cannot tell the service manager: {error}");
 }

@@ -2,7 +2,8 @@
 //!
 //! `cargo run --example completions` writes the files beside this one. What clap_complete makes
 //! knows the options; the hosts of the hosts file come from the `hosts.*` scripts here, which are
-//! put into the places where a HOST may stand.
+//! put into the places where a HOST may stand. What reads such a file is the same in all of them:
+//! `hosts.awk`.
 
 use std::error::Error;
 use std::fs;
@@ -34,7 +35,7 @@ pub(crate) fn files() -> Vec<(&'static str, String)> {
 /// A HOST is hinted as the name of a host, to find the place; a number is not a file.
 fn client() -> Command {
     ruptime::client::options::command().mut_args(|arg| match arg.get_id().as_str() {
-        "hosts" => arg.value_hint(ValueHint::Hostname),
+        "hosts" | "exclude" => arg.value_hint(ValueHint::Hostname),
         "port" | "timeout" | "deadline" | "wait" | "jobs" | "watch" => {
             arg.value_hint(ValueHint::Other)
         }
@@ -64,31 +65,44 @@ fn bash() -> String {
     let values: Vec<String> = client()
         .get_arguments()
         .filter(|arg| arg.get_action().takes_values() && !arg.is_positional())
-        .filter(|arg| !arg.is_require_equals_set())
+        .filter(|arg| !arg.is_require_equals_set() && arg.get_id() != "exclude")
         .flat_map(|arg| {
             let short = arg.get_short().map(|c| format!("-{c}"));
             let long = arg.get_long().map(|name| format!("--{name}"));
             short.into_iter().chain(long)
         })
         .collect();
-    let hosts = replaced(include_str!("hosts.bash"), "@VALUES@", &values.join(" | "));
+    let hosts = replaced(
+        &hosts(include_str!("hosts.bash")),
+        "@VALUES@",
+        &values.join(" | "),
+    );
     format!("{}\n\n{hosts}", options.trim_end())
 }
 
 fn zsh() -> String {
     let text = written(Shell::Zsh, client(), "ruptime");
-    let text = replaced(&text, ":_hosts", ":_ruptime_hosts");
+    let text = text.replace(":_hosts'", ":_ruptime_hosts'");
     // With two colons the function would see the hosts alone, and no -f (zshcompsys(1)).
     let text = replaced(&text, "'*::hosts", "'*:hosts");
     let (head, rest) = text
         .split_once("\nautoload")
         .expect("the line that loads what it uses");
-    format!("{head}\n\n{}\nautoload{rest}", include_str!("hosts.zsh"))
+    format!(
+        "{head}\n\n{}\nautoload{rest}",
+        hosts(include_str!("hosts.zsh"))
+    )
 }
 
 fn fish() -> String {
     let text = written(Shell::Fish, client(), "ruptime");
-    format!("{text}\n{}", include_str!("hosts.fish"))
+    let text = text.replace("(__fish_print_hostnames)", "(__ruptime_hosts)");
+    format!("{text}\n{}", hosts(include_str!("hosts.fish")))
+}
+
+/// The script with what reads hosts files.
+fn hosts(script: &str) -> String {
+    replaced(script, "@AWK@", include_str!("hosts.awk"))
 }
 
 /// With the one place that is meant, or else clap_complete writes something else now.

@@ -1,5 +1,4 @@
-# The hosts of the files that -f names, else of the default file: see ruptime(1). Only words that
-# a host may be made of, so that nothing in a file is ever run or expanded.
+# The hosts and groups of the files that -f names, else of the default file: see ruptime(1).
 _ruptime_hosts() {
     local file line index
     local -a files=()
@@ -19,13 +18,9 @@ _ruptime_hosts() {
         done
     fi
     for file in "${files[@]}"; do
-        [[ -f $file && -r $file ]] || continue
-        while IFS= read -r line || [[ -n $line ]]; do
-            line=${line%%[[:blank:]]#*}
-            line=${line//[[:space:]]/}
-            [[ $line =~ ^[][A-Za-z0-9._:%/@-]+$ ]] && printf '%s\n' "$line"
-        done <"$file"
-    done
+        [[ -f $file && -r $file ]] && cat -- "$file"
+    done | awk '
+@AWK@'
 }
 
 _ruptime() {
@@ -34,6 +29,7 @@ _ruptime() {
     word=${before##*[[:blank:]]}
     if [[ $previous == = ]]; then
         previous=${COMP_WORDS[COMP_CWORD - 2]}
+        word=${word#*=}
     fi
     case $previous in
         @VALUES@)

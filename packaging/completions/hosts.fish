@@ -1,4 +1,4 @@
-# The hosts of the files that -f names, else of the default file: see ruptime(1).
+# The hosts and groups of the files that -f names, else of the default file: see ruptime(1).
 function __ruptime_hosts
     set -l files
     set -l words (commandline -opc)
@@ -21,9 +21,9 @@ function __ruptime_hosts
         end
     end
     for file in $files
-        test -f $file -a -r $file; or continue
-        string replace -r -- '(^|[[:blank:]])#.*' '' <$file | string trim | string match -r '^[][A-Za-z0-9._:%/@-]+$'
-    end
+        test -f $file -a -r $file; and cat -- $file
+    end | awk '
+@AWK@'
 end
 
 complete -c ruptime -f -a '(__ruptime_hosts)'

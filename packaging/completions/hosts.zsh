@@ -1,6 +1,6 @@
-# The hosts of the files that -f names, else of the default file: see ruptime(1).
+# The hosts and groups of the files that -f names, else of the default file: see ruptime(1).
 _ruptime_hosts() {
-    local file line index
+    local file index
     local -a files hosts
     for ((index = 2; index < CURRENT; index++)); do
         case ${words[index]} in
@@ -13,13 +13,9 @@ _ruptime_hosts() {
             [[ -f $file ]] && files=($file) && break
         done
     fi
-    for file in $files; do
-        [[ -f $file && -r $file ]] || continue
-        while IFS= read -r line || [[ -n $line ]]; do
-            line=${line%%[[:blank:]]\#*}
-            line=${line//[[:space:]]/}
-            [[ $line == [][A-Za-z0-9._:%/@-]## ]] && hosts+=($line)
-        done <$file
-    done
+    hosts=(${(f)"$(for file in $files; do
+        [[ -f $file && -r $file ]] && cat -- $file
+    done | awk '
+@AWK@')"})
     compadd -a hosts
 }

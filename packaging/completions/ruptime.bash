@@ -23,7 +23,7 @@ _ruptime_options() {
 
     case "${cmd}" in
         ruptime)
-            opts="-p -4 -6 -f -o -l -t -u -n -r -a -j -w -h -V --udp --port --timeout --deadline --wait --rebooted --hosts-file --discover --output --reverse --jobs --watch --color --help --version"
+            opts="-p -4 -6 -f -x -o -l -t -u -n -r -a -j -w -h -V --udp --port --timeout --deadline --wait --rebooted --hosts-file --exclude --discover --output --reverse --jobs --watch --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -69,6 +69,14 @@ _ruptime_options() {
                     return 0
                     ;;
                 -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -x)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -122,8 +130,7 @@ _ruptime_options() {
     esac
 }
 
-# The hosts of the files that -f names, else of the default file: see ruptime(1). Only words that
-# a host may be made of, so that nothing in a file is ever run or expanded.
+# The hosts and groups of the files that -f names, else of the default file: see ruptime(1).
 _ruptime_hosts() {
     local file line index
     local -a files=()
@@ -143,13 +150,49 @@ _ruptime_hosts() {
         done
     fi
     for file in "${files[@]}"; do
-        [[ -f $file && -r $file ]] || continue
-        while IFS= read -r line || [[ -n $line ]]; do
-            line=${line%%[[:blank:]]#*}
-            line=${line//[[:space:]]/}
-            [[ $line =~ ^[][A-Za-z0-9._:%/@-]+$ ]] && printf '%s\n' "$line"
-        done <"$file"
-    done
+        [[ -f $file && -r $file ]] && cat -- "$file"
+    done | awk '
+# Hosts files -> the words that can be asked: hosts, ranges written out, groups. Only words that a
+# host may be made of, so that nothing in a file is ever run or expanded by a shell.
+function say(word) {
+    if (said++ < 10000) print word
+}
+function item(word,    before, after, ranges, count, i, step, ends, first, last, width) {
+    # A bracket with a colon in it is an IPv6 address; a path has no ranges.
+    if (word ~ /^unix:/ || !match(word, /\[[0-9][0-9,\/-]*\]/)) {
+        if (word !~ /^[^:]*\[[^:]*$/) say(word)
+        return
+    }
+    before = substr(word, 1, RSTART - 1)
+    after = substr(word, RSTART + RLENGTH)
+    count = split(substr(word, RSTART + 1, RLENGTH - 2), ranges, ",")
+    for (i = 1; i <= count; i++) {
+        step = split(ranges[i], ends, "/") > 1 ? ends[2] + 0 : 1
+        last = split(ends[1], ends, "-") > 1 ? ends[2] : ends[1]
+        first = ends[1]
+        width = length(first)
+        for (; step > 0 && first + 0 <= last + 0 && said < 10000; first += step)
+            item(before sprintf("%0" width "d", first) after)
+    }
+}
+{
+    sub(/^\357\273\277/, "")
+    sub(/(^|[ \t])#.*/, "")
+    gsub(/^[ \t]+|[ \t\r]+$/, "")
+    if ($0 ~ /^\[[A-Za-z0-9._-]+\]$/) {
+        say("@" substr($0, 2, length($0) - 2))
+    } else if ($0 ~ /^unix:[][A-Za-z0-9._:%,\/@-]+$/) {
+        say($0)
+    } else if ($0 ~ /^[][A-Za-z0-9._:%,\/@-]+$/) {
+        # Commas outside of brackets part a list.
+        for (rest = $0; match(rest, /^([^[,]|\[[^]]*\])*,/); rest = substr(rest, length(first) + 2)) {
+            first = substr(rest, 1, RLENGTH - 1)
+            item(first)
+        }
+        item(rest)
+    }
+}
+'
 }
 
 _ruptime() {
@@ -158,6 +201,7 @@ _ruptime() {
     word=${before##*[[:blank:]]}
     if [[ $previous == = ]]; then
         previous=${COMP_WORDS[COMP_CWORD - 2]}
+        word=${word#*=}
     fi
     case $previous in
         -p | --port | --timeout | --deadline | --wait | -f | --hosts-file | -o | --output | -j | --jobs | --color)

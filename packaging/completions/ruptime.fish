@@ -3,6 +3,7 @@ complete -c ruptime -l timeout -d 'Time for one host, from the first connect or 
 complete -c ruptime -l deadline -d 'Time for the whole call: hosts that have not answered by then are down' -r -f
 complete -c ruptime -l wait -d 'Retry a host that does not answer, for up to SECONDS, pausing 1, 2, 4… seconds' -r -f
 complete -c ruptime -s f -l hosts-file -d 'Read hosts from FILE, one a line, # comments; - is standard input' -r -F
+complete -c ruptime -s x -l exclude -d 'Leave these hosts out: HOST in any form, ranges, lists and @GROUP' -r -f -a "(__ruptime_hosts)"
 complete -c ruptime -s o -l output -d 'How to print; a table with -f [default: text for one host, table for more]' -r -f -a "text\t'The reply as it came'
 table\t'A line for each host, as BSD\'s ruptime has it'
 json\t'One array'
@@ -27,7 +28,7 @@ complete -c ruptime -s a -d 'Do nothing: BSD\'s ruptime leaves idle users out wi
 complete -c ruptime -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ruptime -s V -l version -d 'Print version'
 
-# The hosts of the files that -f names, else of the default file: see ruptime(1).
+# The hosts and groups of the files that -f names, else of the default file: see ruptime(1).
 function __ruptime_hosts
     set -l files
     set -l words (commandline -opc)
@@ -50,9 +51,49 @@ function __ruptime_hosts
         end
     end
     for file in $files
-        test -f $file -a -r $file; or continue
-        string replace -r -- '(^|[[:blank:]])#.*' '' <$file | string trim | string match -r '^[][A-Za-z0-9._:%/@-]+$'
-    end
+        test -f $file -a -r $file; and cat -- $file
+    end | awk '
+# Hosts files -> the words that can be asked: hosts, ranges written out, groups. Only words that a
+# host may be made of, so that nothing in a file is ever run or expanded by a shell.
+function say(word) {
+    if (said++ < 10000) print word
+}
+function item(word,    before, after, ranges, count, i, step, ends, first, last, width) {
+    # A bracket with a colon in it is an IPv6 address; a path has no ranges.
+    if (word ~ /^unix:/ || !match(word, /\[[0-9][0-9,\/-]*\]/)) {
+        if (word !~ /^[^:]*\[[^:]*$/) say(word)
+        return
+    }
+    before = substr(word, 1, RSTART - 1)
+    after = substr(word, RSTART + RLENGTH)
+    count = split(substr(word, RSTART + 1, RLENGTH - 2), ranges, ",")
+    for (i = 1; i <= count; i++) {
+        step = split(ranges[i], ends, "/") > 1 ? ends[2] + 0 : 1
+        last = split(ends[1], ends, "-") > 1 ? ends[2] : ends[1]
+        first = ends[1]
+        width = length(first)
+        for (; step > 0 && first + 0 <= last + 0 && said < 10000; first += step)
+            item(before sprintf("%0" width "d", first) after)
+    }
+}
+{
+    sub(/^\357\273\277/, "")
+    sub(/(^|[ \t])#.*/, "")
+    gsub(/^[ \t]+|[ \t\r]+$/, "")
+    if ($0 ~ /^\[[A-Za-z0-9._-]+\]$/) {
+        say("@" substr($0, 2, length($0) - 2))
+    } else if ($0 ~ /^unix:[][A-Za-z0-9._:%,\/@-]+$/) {
+        say($0)
+    } else if ($0 ~ /^[][A-Za-z0-9._:%,\/@-]+$/) {
+        # Commas outside of brackets part a list.
+        for (rest = $0; match(rest, /^([^[,]|\[[^]]*\])*,/); rest = substr(rest, length(first) + 2)) {
+            first = substr(rest, 1, RLENGTH - 1)
+            item(first)
+        }
+        item(rest)
+    }
+}
+'
 end
 
 complete -c ruptime -f -a '(__ruptime_hosts)'

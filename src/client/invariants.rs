@@ -4,7 +4,7 @@
 //! One body, two launchers: the property tests below run each check on a few hundred inputs with
 //! every `cargo test`, and the targets in `tests/fuzz` on millions that look for new paths.
 
-use super::hosts::Hosts;
+use super::hosts::inventory::Inventory;
 use super::hosts::target::{Endpoint, Host, Port, Target};
 use super::report::{self, NotUptime};
 use crate::escape;
@@ -192,30 +192,32 @@ fn plainest(endpoint: &Endpoint) -> String {
     format!("{}{host}{port}", if *udp { "udp:" } else { "" })
 }
 
+/// A list is parted and its ranges are written out without a panic, as many as it says.
+pub fn host_list(list: &str) {
+    super::hosts::ranges::check(list);
+}
+
 /// A hosts file gives hosts that HOST would take, each once, and complaints that can be printed
 /// and cannot flood.
 pub fn hosts_file(bytes: &[u8]) {
-    let mut hosts = Hosts::default();
-    let result = hosts.read("F", bytes);
-    assert!(
-        hosts.complaints.len() <= 21,
-        "{} complaints",
-        hosts.complaints.len()
-    );
-    for complaint in hosts.complaints.iter().chain(result.as_ref().err()) {
+    let mut inventory = Inventory::default();
+    let result = inventory.read("F", bytes);
+    let nothing = result.is_err() || inventory.nothing_to_ask().is_some();
+    let (targets, complaints) = inventory.finish();
+    assert!(complaints.len() <= 21, "{} complaints", complaints.len());
+    for complaint in complaints.iter().chain(result.as_ref().err()) {
         assert!(complaint.starts_with("F:"), "{complaint:?}");
         assert!(is_safe_line(complaint, 250), "{complaint:?}");
     }
-    let mut words: Vec<&str> = hosts.targets.iter().map(|t| t.word.as_str()).collect();
+    let mut words: Vec<&str> = targets.iter().map(|t| t.word.as_str()).collect();
     for word in &words {
         host(word);
     }
     words.sort_unstable();
     words.dedup();
-    assert_eq!(words.len(), hosts.targets.len(), "a word twice");
+    assert_eq!(words.len(), targets.len(), "a word twice");
     // Nothing is skipped in silence: what is there is asked or complained about.
     let is_blank = bytes.trim_ascii().is_empty();
-    let nothing = result.is_err() || hosts.nothing_to_ask().is_some();
     assert!(!is_blank || nothing, "nothing to ask is no error");
 }
 
@@ -254,6 +256,11 @@ mod tests {
         let piece = prop::sample::select(vec![
             "udp:",
             "unix:",
+            "[1-3]",
+            "[08-11/2,7]",
+            "[web]",
+            ",",
+            "@web",
             "[",
             "]",
             ":",
@@ -307,6 +314,9 @@ mod tests {
         for word in found("host") {
             host(&String::from_utf8(word).expect("a &str target"));
         }
+        for list in found("host_list") {
+            host_list(&String::from_utf8(list).expect("a &str target"));
+        }
     }
 
     proptest! {
@@ -323,6 +333,7 @@ mod tests {
         #[test]
         fn hosts(word in words()) {
             host(&word);
+            host_list(&word);
         }
 
         #[test]

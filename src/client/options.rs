@@ -25,7 +25,9 @@ const EXAMPLES: &str = "\
 Examples:
   ruptime web1                      the uptime line of one machine, as it says it
   ruptime web1 web2:10514 udp:db1   a table of three; the last one is asked by datagram
+  ruptime 'web[01-20]' -x web07     a range of hosts without one of them
   ruptime -l -r -f hosts.txt        a file of hosts, the least loaded first
+  ruptime -f hosts.txt @web         the hosts of one group in a file
   ruptime --discover                the machines that answer on the local networks
   ruptime --wait 5m web1            a machine that is down: wait until it answers
   ssh web1 reboot; ruptime --wait 5m --rebooted web1
@@ -50,7 +52,7 @@ pub struct Options {
     /// The hosts to ask, as [`Target::parse`](super::hosts::target::Target::parse) reads them.
     #[arg(
         value_name = "HOST",
-        help = "NAME, NAME:PORT, [V6]:PORT, an address, udp:… before any of these, or unix:PATH"
+        help = "NAME, NAME:PORT, [V6]:PORT, an address, udp:… before any of these, unix:PATH, @GROUP; ranges as in web[01-20,30], lists with commas"
     )]
     pub hosts: Vec<String>,
 
@@ -93,6 +95,10 @@ pub struct Options {
     /// Without HOST and -f: $XDG_CONFIG_HOME/ruptime/hosts, then /etc/ruptime/hosts.
     #[arg(short = 'f', long = "hosts-file", value_name = "FILE", action = ArgAction::Append)]
     pub hosts_files: Vec<PathBuf>,
+
+    /// Leave these hosts out: HOST in any form, ranges, lists and @GROUP
+    #[arg(short = 'x', long, value_name = "HOST", action = ArgAction::Append, conflicts_with = "discover")]
+    pub exclude: Vec<String>,
 
     /// Ask the local networks by broadcast and multicast, and list the machines that answer
     #[arg(long, conflicts_with_all = ["hosts", "hosts_files"])]
@@ -393,7 +399,7 @@ mod tests {
             ("ruptime -w 5 x", "5 is no HOST: did you mean --watch=5?"),
             ("ruptime -t 5 x", "did you mean --timeout 5?"),
             ("ruptime 5", "5 is no HOST"),
-            ("ruptime -wx y", "'-x'"),
+            ("ruptime -wz y", "'-z'"),
             ("ruptime -w5x y", "'5x' for '--watch[=<SECONDS>]'"),
             ("ruptime --timeout nan x", "not a time"),
             ("ruptime --timeout inf x", "not a time"),

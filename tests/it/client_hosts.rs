@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::fake::{Fake, LINE, Ran, client, ruptime};
+use crate::common::fake::{Fake, LINE, Ran, client, closed_port, ruptime};
 use crate::common::temp::TempDir;
 
 #[track_caller]
@@ -192,4 +192,158 @@ fn help_has_examples_and_version_is_the_crates() {
     assert!(ran.text().contains("Examples:"), "{ran:?}");
     let ran = ruptime(&["--version"]);
     ran.assert_up(&format!("ruptime {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// The hosts that a call asks, in its order: nobody listens on their port.
+fn asked(arguments: &[&str], input: &str) -> Vec<String> {
+    let mut command = client(arguments);
+    let ran = crate::common::fake::run(command.args(["-o", "json"]), input.as_bytes());
+    assert!(ran.err.is_empty() && ran.status == 1, "{ran:?}");
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&ran.text()).expect("rows");
+    let host = |row: &serde_json::Value| row["host"].as_str().expect("a host").to_owned();
+    rows.iter().map(host).collect()
+}
+
+#[test]
+fn ranges_and_lists_are_hosts_by_their_own_names() {
+    let (_held, closed) = closed_port("127.0.0.1");
+    let port = closed.port();
+    let each = |hosts: &[&str]| -> Vec<String> {
+        hosts.iter().map(|host| format!("{host}:{port}")).collect()
+    };
+    let port = port.to_string();
+    assert_eq!(
+        asked(
+            &["-p", &port, "127.0.0.[9-11,2],127.0.1.1", "127.0.0.9"],
+            ""
+        ),
+        [
+            "127.0.0.9",
+            "127.0.0.10",
+            "127.0.0.11",
+            "127.0.0.2",
+            "127.0.1.1"
+        ]
+    );
+    let file = format!("127.0.[0-1].[1-3/2]:{port}\n# more\n127.0.0.8:{port}\n");
+    assert_eq!(
+        asked(&["-f", "-", &format!("[::1]:{port}")], &file),
+        [
+            vec![format!("[::1]:{port}")],
+            each(&[
+                "127.0.0.1",
+                "127.0.0.3",
+                "127.0.1.1",
+                "127.0.1.3",
+                "127.0.0.8"
+            ])
+        ]
+        .concat()
+    );
+}
+
+#[test]
+fn groups_are_asked_by_name_and_hosts_are_left_out() {
+    let (_held, closed) = closed_port("127.0.0.1");
+    let port = closed.port().to_string();
+    let folder = TempDir::new();
+    let file = "127.0.0.1\n[web]\n127.0.1.[1-3]\n[db]\n127.0.2.1\n127.0.1.2\n[all]\n@web\n@db\n127.0.3.1\n";
+    let file = folder.file("hosts", file);
+    let of_file = |more: &[&str]| {
+        let arguments = [&["-p", &port, "-f", text(&file)], more].concat();
+        asked(&arguments, "")
+    };
+    let web = ["127.0.1.1", "127.0.1.2", "127.0.1.3"];
+    assert_eq!(of_file(&["@web"]), web);
+    assert_eq!(
+        of_file(&["127.0.9.9,@db", "@web"]),
+        [
+            "127.0.9.9",
+            "127.0.2.1",
+            "127.0.1.2",
+            "127.0.1.1",
+            "127.0.1.3"
+        ]
+    );
+    assert_eq!(of_file(&["@all"]).len(), 5);
+    // Without @GROUP all hosts of the file are asked, each once.
+    assert_eq!(of_file(&[]).len(), 6);
+    assert_eq!(
+        of_file(&["-x", "@web", "--exclude", "127.0.[2-3].1"]),
+        ["127.0.0.1"]
+    );
+    assert_eq!(
+        of_file(&["@web", "-x", "127.0.1.2"]),
+        ["127.0.1.1", "127.0.1.3"]
+    );
+    // The default file says what a group is, and no more.
+    std::fs::create_dir_all(folder.join("ruptime")).expect("a folder");
+    std::fs::copy(&file, folder.join("ruptime/hosts")).expect("a copy");
+    let of_default = |arguments: &[&str]| {
+        let mut command = client(&["-p", &port, "-o", "json"]);
+        command
+            .args(arguments)
+            .env("XDG_CONFIG_HOME", folder.join(""));
+        crate::common::fake::run(&mut command, b"")
+            .text()
+            .matches("\"host\"")
+            .count()
+    };
+    assert_eq!(of_default(&["@web"]), 3);
+    assert_eq!(of_default(&["127.0.1.[1-9]", "-x", "@web"]), 6);
+}
+
+#[test]
+fn bad_ranges_and_groups_are_usage_errors_that_quote_the_word() {
+    let folder = TempDir::new();
+    let file = folder.file("hosts", "[a]\n@b\n[b]\n@a\n[empty]\n[web]\nweb1\n");
+    let of_file = |word: &str| ruptime(&["-f", text(&file), word]);
+    for (word, part) in [
+        ("n[5-1]", "n[5-1]: 5-1: a falling range"),
+        ("n[]", "n[]: an empty range"),
+        ("n[1-", "n[1-: a [ without its ]"),
+        ("n[a-c]", "n[a-c]: a-c: a range is of numbers"),
+        (
+            "n[1-9999999999]",
+            "n[1-9999999999]: more than 1,048,576 hosts",
+        ),
+        (
+            "r[1-1024]n[1-1025]",
+            "r[1-1024]n[1-1025]: more than 1,048,576 hosts",
+        ),
+        ("web1,", "web1,: the host's name is empty"),
+        ("@", "@: a group's name is"),
+    ] {
+        assert_usage(&ruptime(&[word]), part);
+        assert_usage(&ruptime(&["-x", word, "web1"]), part);
+    }
+    let name = text(&file);
+    for (word, part) in [
+        (
+            "@nobody",
+            format!("@nobody: no group of this name in {name}"),
+        ),
+        ("@empty", "@empty: the group is empty".to_owned()),
+        ("@a", "@a: the group holds itself: a, b, a".to_owned()),
+    ] {
+        assert_usage(&of_file(word), &part);
+    }
+    assert_usage(&of_file("-xweb1"), "--exclude leaves no host");
+    // In a file they are bad lines.
+    let file = folder.file("bad", "n[5-1]\n[a]\n@a\n@nobody\n");
+    let ran = ruptime(&["-o", "json", "-f", text(&file)]);
+    assert_eq!((ran.status, ran.text().as_str()), (1, "[]\n"), "{ran:?}");
+    let told: Vec<_> = ran
+        .err
+        .lines()
+        .map(|line| line.split_once("bad:").expect("the file").1)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "1: n[5-1]: 5-1: a falling range",
+            "3: @a: the group holds itself",
+            "4: @nobody: no group of this name",
+        ]
+    );
 }

@@ -20,7 +20,10 @@ unix:/run/ruptime.sock
 $(touch PWNED)
 `touch PWNED`;x
 web*
+[rack] # node[1-9]
 db1
+node[08-10,3],udp:x[1-2/2]
+n[1-
 
 last";
 
@@ -115,7 +118,10 @@ fn bash_completes_options_values_and_hosts() {
     let table: &[(&[&str], &[&str])] = &[
         (&["ruptime", "we"], &["web1", "web2:10513"]),
         (&["ruptime", "-l", "db"], &["db1"]),
-        (&["ruptime", ""], &["[::1]:99", "db1", "last", "unix:/run/ruptime.sock", "web1", "web2:10513"]),
+        (&["ruptime", ""], &["@rack", "[::1]:99", "db1", "last", "node08", "node09", "node10", "node3", "udp:x1", "unix:/run/ruptime.sock", "web1", "web2:10513"]),
+        (&["ruptime", "@"], &["@rack"]),
+        (&["ruptime", "-x", "node0"], &["node08", "node09"]),
+        (&["ruptime", "--exclude", "=", "la"], &["last"]),
         // Readline replaces what is behind the last colon.
         (&["ruptime", "web2", ":", "1"], &["10513"]),
         (&["ruptime", "unix", ":", "/ru"], &["/run/ruptime.sock"]),
@@ -172,6 +178,11 @@ fn fish_completes_options_values_and_hosts() {
     };
     assert_eq!(fish("ruptime we"), ["web1", "web2:10513"]);
     assert_eq!(fish("ruptime web2:1"), ["web2:10513"]);
+    assert_eq!(
+        fish("ruptime node"),
+        ["node3", "node08", "node09", "node10"]
+    );
+    assert_eq!(fish("ruptime -x @"), ["@rack"]);
     assert_eq!(fish("ruptime -o js"), ["json", "jsonl"]);
     assert_eq!(fish("ruptime --disc"), ["--discover"]);
     assert_eq!(fish(&format!("ruptime -f {other} o")), ["other1", "other2"]);
@@ -215,6 +226,8 @@ fn zsh_completes_options_values_and_hosts() {
     };
     complete("ruptime web2", "ruptime web2:10513");
     complete("ruptime la", "ruptime last");
+    complete("ruptime -x @", "ruptime -x @rack");
+    complete("ruptime node1", "ruptime node10");
     complete("ruptime w", "ruptime web");
     complete("ruptime --disc", "ruptime --discover");
     complete("ruptime -o op", "ruptime -o openmetrics");

@@ -55,13 +55,18 @@ mod tests {
         let now = Instant::now();
         let stop = Stop::begin(now, Duration::from_secs(10));
         assert_eq!(stop.answer_by(), now + Duration::from_secs(10));
-        let unit = include_str!("../../systemd/ruptime.service");
-        let allowed = unit
-            .lines()
-            .find_map(|line| line.strip_prefix("TimeoutStopSec=")?.strip_suffix('s'))
-            .expect("TimeoutStopSec=");
-        let allowed = Duration::from_secs(allowed.parse().expect("seconds"));
-        assert!(stop.leave_by() < now + allowed);
+        for unit in [
+            include_str!("../../systemd/ruptime.service"),
+            include_str!("../../systemd/ruptime-udp.service"),
+            include_str!("../../systemd/ruptime-inetd@.service"),
+        ] {
+            let allowed = unit
+                .lines()
+                .find_map(|line| line.strip_prefix("TimeoutStopSec=")?.strip_suffix('s'))
+                .expect("TimeoutStopSec=");
+            let allowed = Duration::from_secs(allowed.parse().expect("seconds"));
+            assert!(stop.leave_by() < now + allowed);
+        }
     }
 
     #[test]

@@ -58,9 +58,30 @@ pub(crate) fn one_line(mut error: clap::Error) -> String {
 const LONGEST: f64 = 365.0 * 86_400.0;
 
 /// A time above 0: seconds, or a number with a unit of s, m, h, d or w.
-// The daemon has a function of its own.
-#[cfg_attr(not(feature = "client"), allow(dead_code))]
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        // What rounds to nothing would be no time at all.
+        seconds if seconds > 0.0 => {
+            Ok(Duration::from_secs_f64(seconds).max(Duration::from_millis(1)))
+        }
+        _ => Err(format!("not a time above 0: {FORMS}")),
+    }
+}
+
+/// A time, or 0.
+// The client has no such option.
+#[cfg_attr(not(feature = "daemon"), allow(dead_code))]
+pub(crate) fn time_from_0(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        seconds if seconds >= 0.0 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("not a time: {FORMS}")),
+    }
+}
+
+const FORMS: &str = "a number of seconds, or one with a unit of s, m, h, d or w";
+
+/// The seconds of a time; not a number where it is none.
+fn seconds(text: &str) -> Result<f64, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[number.len()..] {
         "" | "s" => 1.0,
@@ -70,16 +91,9 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
         "w" => 7.0 * 86_400.0,
         _ => f64::NAN,
     };
-    match number.parse::<f64>().map(|number| number * unit) {
-        Ok(seconds) if seconds > LONGEST => Err("more than a year".to_owned()),
-        // What rounds to nothing would be no time at all.
-        Ok(seconds) if seconds > 0.0 => {
-            Ok(Duration::from_secs_f64(seconds).max(Duration::from_millis(1)))
-        }
-        _ => Err(
-            "not a time above 0: a number of seconds, or one with a unit of s, m, h, d or w"
-                .to_owned(),
-        ),
+    match number.parse::<f64>().unwrap_or(f64::NAN) * unit {
+        seconds if seconds > LONGEST => Err("more than a year".to_owned()),
+        seconds => Ok(seconds),
     }
 }
 
@@ -113,6 +127,11 @@ mod tests {
                 time(text).is_err_and(|e| e.starts_with("not a time")),
                 "{text}"
             );
+        }
+        assert_eq!(time_from_0("0"), Ok(Duration::ZERO));
+        assert_eq!(time_from_0("0.5m"), Ok(Duration::from_secs(30)));
+        for text in ["", "-1", "nan", "inf", "0x", "s"] {
+            assert!(time_from_0(text).is_err(), "{text}");
         }
         for text in ["53w", "366d", "1e99"] {
             assert_eq!(time(text), Err("more than a year".to_owned()), "{text}");

@@ -1,7 +1,7 @@
 //! The command line of `ruptimed`: arguments come in, checked [`Options`] go out.
 //!
 //! What can be refused by looking at the words alone is refused here, with exit status 2; what
-//! needs a system call (a port in use, a descriptor that is no socket) is for `sockets` and `listen`.
+//! needs a system call (a port in use, a descriptor that is no socket) is for `sockets`.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -12,12 +12,10 @@ use ipnet::IpNet;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Group};
 
+use crate::cli;
 use crate::daemon::logging::Level;
 use crate::daemon::sockets::address::ListenAddr;
 use crate::daemon::sockets::unix::Access;
-
-/// The longest time an option takes: a year. Keeps every deadline far from overflow.
-const MAX_SECONDS: f64 = 366.0 * 86_400.0;
 
 /// How a stream client is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,7 +52,7 @@ pub(crate) struct Options {
 
     /// With capture and datagrams: an answer no older than this may be given without a new run;
     /// 0 is never older than the question
-    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = cli::time_from_0)]
     pub(crate) max_age: Duration,
 
     /// Run at most N commands at once, and one more for those who share a run; beyond it the
@@ -67,11 +65,11 @@ pub(crate) struct Options {
     pub(crate) max_per_source: Option<NonZeroUsize>,
 
     /// The time a command has; then its process group is killed
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds_above_zero)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = cli::time)]
     pub(crate) child_timeout: Duration,
 
     /// Leave when nobody asked for so long; only with inherited sockets [default: never]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds_above_zero, conflicts_with = "listen")]
+    #[arg(long, value_name = "SECONDS", value_parser = cli::time, conflicts_with = "listen")]
     pub(crate) idle_timeout: Option<Duration>,
 
     /// Answer only these addresses, in CIDR notation; UNIX sockets always (repeatable)
@@ -143,23 +141,6 @@ Examples:
 /// The command line as clap knows it, for completions and for checking the manual page.
 pub fn command() -> clap::Command {
     Options::command()
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let value: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds, such as 10 or 0.5".to_owned())?;
-    if !(0.0..=MAX_SECONDS).contains(&value) {
-        return Err(format!("not between 0 and {MAX_SECONDS} seconds"));
-    }
-    Ok(Duration::from_secs_f64(value))
-}
-
-fn seconds_above_zero(text: &str) -> Result<Duration, String> {
-    match seconds(text)? {
-        Duration::ZERO => Err("must be more than 0 seconds".to_owned()),
-        value => Ok(value),
-    }
 }
 
 fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
@@ -264,6 +245,13 @@ mod tests {
         ] {
             assert!(parse(args).is_err(), "{args:?} was taken");
         }
+    }
+
+    #[test]
+    fn a_time_can_have_a_unit() {
+        let options = parse(&["--child-timeout", "2m", "--max-age", "0.5"]).expect("valid");
+        assert_eq!(options.child_timeout, Duration::from_secs(120));
+        assert_eq!(options.max_age, Duration::from_millis(500));
     }
 
     #[test]

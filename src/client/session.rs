@@ -74,7 +74,7 @@ impl Session {
             }
         };
         let runtime = runtime().map_err(|errno| format!("cannot start: {}", words(errno)))?;
-        let prober = Prober::new(asking(options, &settings), &budget);
+        let prober = Prober::new(asking(options, &settings), &budget, targets.len());
         Ok(Session {
             runtime,
             prober: Rc::new(prober),

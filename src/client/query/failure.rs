@@ -84,6 +84,17 @@ impl Failure {
         }
     }
 
+    /// Whether nothing at all came from the host.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Failure::TimedOut {
+                stage: Stage::Answer,
+                ..
+            } | Failure::Os(Errno::EHOSTUNREACH)
+        )
+    }
+
     /// How much it says about the host, to choose one among the failures of several addresses:
     /// what came from the host itself says more than what this machine could not even send.
     pub(crate) fn weight(&self) -> u8 {

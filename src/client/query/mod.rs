@@ -9,6 +9,7 @@ pub(crate) mod address;
 mod datagram;
 pub(crate) mod failure;
 mod getaddrinfo;
+mod neighbours;
 mod race;
 pub(crate) mod reply;
 mod resolve;
@@ -31,6 +32,7 @@ use tokio::time::sleep;
 
 use self::address::Family;
 use self::failure::Failure;
+use self::neighbours::Neighbours;
 use self::reply::Reply;
 use self::resolve::{LOOK_UP_TIMEOUT, Resolver};
 use self::trace::Trace;
@@ -62,6 +64,7 @@ pub(crate) struct Settings {
 pub(crate) struct Prober {
     pub(crate) settings: Settings,
     resolver: Resolver,
+    neighbours: Neighbours,
     pub(crate) buffer: RefCell<Box<[u8]>>,
     spare: Cell<usize>,
     /// One host is asked at a time: no other's socket will be closed.
@@ -80,10 +83,11 @@ impl Drop for Spare<'_> {
 }
 
 impl Prober {
-    /// Shares the descriptors of `budget` between the hosts.
-    pub(crate) fn new(settings: Settings, budget: &Budget) -> Prober {
+    /// Shares the descriptors of `budget` between this many `hosts`.
+    pub(crate) fn new(settings: Settings, budget: &Budget, hosts: usize) -> Prober {
         Prober {
             resolver: Resolver::new(budget.look_ups, settings.family),
+            neighbours: Neighbours::new(hosts),
             settings,
             // One byte more than a reply may have, so that one receive can tell.
             buffer: RefCell::new(vec![0; reply::REPLY_MAX + 1].into_boxed_slice()),
@@ -149,14 +153,17 @@ impl Prober {
                 &many[..]
             }
         };
+        let turn = self.neighbours.turn(addresses).await;
         let time = limit(self.timeout());
-        if udp {
+        let result = if udp {
             let work = datagram::ask(self, addresses, trace);
             trace.within(time, work).await
         } else {
             let work = stream::ask(self, addresses, trace);
             trace.within(time, work).await
-        }
+        };
+        turn.end(result.as_ref().is_err_and(Failure::is_silence));
+        result
     }
 
     /// The port to ask: the host's own, the command line's, services(5)', ours.

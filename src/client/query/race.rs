@@ -169,7 +169,7 @@ mod tests {
             keep: 0,
         };
         let one = Budget::of_one();
-        Prober::new(settings, &Budget { spare, ..one })
+        Prober::new(settings, &Budget { spare, ..one }, 1)
     }
 
     /// Races addresses 1, 2, … of these behaviours: the result, the starts in milliseconds by

@@ -57,15 +57,14 @@ fn addresses(listen: &ListenAddr) -> Result<Vec<SocketAddr>, String> {
     let Some(host) = host else {
         return Ok(vec![everywhere(*port)]);
     };
-    let found = (host.as_str(), *port).to_socket_addrs();
-    let mut found: Vec<SocketAddr> = found.map_err(|error| unknown(host, &error))?.collect();
-    // One of /etc/hosts may be there twice, and not in a row.
-    let all = found.clone();
-    let mut index = 0;
-    found.retain(|address| {
-        index += 1;
-        !all[..index - 1].contains(address)
-    });
+    let all = (host.as_str(), *port).to_socket_addrs();
+    let mut found = Vec::new();
+    for address in all.map_err(|error| unknown(host, &error))? {
+        // /etc/hosts may have one twice.
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
     if found.is_empty() {
         return Err("the host has no address".to_owned());
     }

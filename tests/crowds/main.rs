@@ -6,4 +6,5 @@ mod common;
 
 mod daemon_fairness;
 mod hostile;
+mod look_ups;
 mod network_floods;

@@ -48,6 +48,8 @@ struct State {
     look_ups: HashMap<Arc<str>, LookUp>,
     /// The names that wait for a thread, the oldest first.
     queue: VecDeque<Arc<str>>,
+    /// Since when some name has been waiting for a thread.
+    queued_since: Option<Instant>,
     threads: usize,
     idle: usize,
     /// When a name server last answered.
@@ -80,7 +82,8 @@ impl Resolver {
     }
 
     /// The addresses of `name`, with this port. The look-up may take `limit`; the time that it
-    /// waits behind others does not count while those get answers. Dropping the future gives up.
+    /// waits behind others does not count while those get answers, and where no name server has
+    /// answered anybody for `limit`, it is not waited for. Dropping the future gives up.
     pub(super) async fn look_up(
         &self,
         name: &str,
@@ -89,17 +92,18 @@ impl Resolver {
     ) -> Result<Vec<SocketAddr>, Failure> {
         let asked = Instant::now();
         let mut found = self.shared.submit(name)?;
-        let mut end = asked + limit;
         let found = loop {
+            let end = self.shared.end(name, asked, limit);
             match timeout_at(end, &mut found).await {
                 Ok(Ok(found)) => break found,
                 // Nothing ends a thread without an answer but a panic.
                 Ok(Err(_)) => return Err(Failure::LookUp("the look-up broke off".to_owned())),
-                Err(_) => end = self.shared.end(name, asked, limit),
-            }
-            if end <= Instant::now() {
-                let (stage, after) = (Stage::LookUp, limit);
-                return Err(Failure::TimedOut { stage, after });
+                // It has begun meanwhile, or others got answers.
+                Err(_) if self.shared.end(name, asked, limit) > Instant::now() => {}
+                Err(_) => {
+                    let (stage, after) = (Stage::LookUp, limit);
+                    return Err(Failure::TimedOut { stage, after });
+                }
             }
         };
         let mut addresses = found
@@ -137,6 +141,9 @@ impl Shared {
                 }
             }
         }
+        if state.queue.is_empty() {
+            state.queued_since = Some(Instant::now());
+        }
         let name: Arc<str> = name.into();
         state.queue.push_back(Arc::clone(&name));
         state.look_ups.entry(name).or_default().join(sender);
@@ -153,15 +160,15 @@ impl Shared {
     }
 
     /// When somebody who `asked` for this name then need wait no longer: `limit` after the look-up
-    /// began, or, where it is queued, after a name server was last heard.
+    /// began, or, where it is queued, after a name server was last heard while others waited.
     fn end(&self, name: &str, asked: Instant, limit: Duration) -> Instant {
         let state = self.lock();
         let begun = match state.look_ups.get(name) {
-            Some(LookUp { begun: None, .. }) => state.heard,
-            Some(look_up) => look_up.begun,
+            Some(LookUp { begun: None, .. }) => state.heard.max(state.queued_since),
+            Some(look_up) => look_up.begun.max(Some(asked)),
             None => None,
         };
-        begun.map_or(asked, |begun| begun.max(asked)) + limit
+        begun.unwrap_or(asked) + limit
     }
 
     /// A thread's life; it ends with the program.
@@ -302,17 +309,19 @@ mod tests {
     fn waiting_behind_others_does_not_count_while_they_get_answers() {
         let resolver = stuck();
         let shared = &resolver.shared;
-        let _x = shared.submit("x").unwrap();
+        let _waiting = ["x", "y"].map(|name| shared.submit(name).unwrap());
+        let since = shared.lock().queued_since.expect("two are queued");
         let second = Duration::from_secs(1);
-        let asked = Instant::now() - 60 * second;
-        assert_eq!(shared.end("x", asked, second), asked + second);
-        let heard = Instant::now() - 10 * second;
+        // Nobody has been answered: whoever comes later need not wait for as long again.
+        let late = since + 10 * second;
+        assert_eq!(shared.end("x", late, second), since + second);
+        let heard = since + 9 * second;
         shared.lock().heard = Some(heard);
-        assert_eq!(shared.end("x", asked, second), heard + second);
+        assert_eq!(shared.end("x", since, second), heard + second);
+        // One that has begun has its own time, and whoever joins it has his.
         assert!(shared.lock().begin("x"));
-        assert!(shared.end("x", asked, second) > heard + 10 * second);
-        // Whoever joins late has time of his own.
-        let late = Instant::now() + second;
+        assert!(shared.end("x", since, second) < heard);
         assert_eq!(shared.end("x", late, second), late + second);
+        assert_eq!(shared.end("y", since, second), heard + second);
     }
 }

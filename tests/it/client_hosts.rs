@@ -47,6 +47,18 @@ fn the_users_file_is_the_default() {
 }
 
 #[test]
+fn an_address_that_programs_read_differently_is_refused() {
+    // Each is 127.0.0.1 or 127.0.0.9 to inet_aton(3), and somebody listens there.
+    let up = Fake::up("0.0.0.0");
+    for address in ["127.0.0.011", "127.1", "0x7f.1", "2130706433", "127.0.0.1."] {
+        let ran = ruptime(&[format!("{address}:{}", up.port())]);
+        assert_usage(&ran, "an IPv4 address is four numbers");
+        assert!(ran.err.contains(address), "{ran:?}");
+    }
+    assert_eq!(up.asked(), 0);
+}
+
+#[test]
 fn a_bad_line_is_told_and_the_others_are_asked() {
     let up = Fake::up("127.0.0.1");
     let folder = TempDir::new();

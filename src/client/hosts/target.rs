@@ -213,6 +213,11 @@ fn name_or_v4(text: &str) -> Result<Host, BadTarget> {
     if let Ok(v4) = text.parse::<Ipv4Addr>() {
         return Ok(Host::Address(IpAddr::V4(v4)));
     }
+    if is_numbers(text) {
+        return bad(
+            "an IPv4 address is four numbers from 0 to 255 with dots and without leading zeros",
+        );
+    }
     if text.len() > NAME_MAX {
         return bad(format!(
             "a host's name has at most {NAME_MAX} bytes, this one has {}",
@@ -234,6 +239,27 @@ fn name_or_v4(text: &str) -> Result<Host, BadTarget> {
         )),
         None => Ok(Host::Name(text.to_owned())),
     }
+}
+
+/// Whether every label is a number, decimal or after `0x`. No name is so (RFC 3696 section 2: a
+/// top-level domain is not all digits), but the C library reads addresses in it: 127.0.0.011 as
+/// 127.0.0.9, 127.1 as 127.0.0.1, 2130706433 as 127.0.0.1, by inet_aton(3). RFC 6943 section 3.1.1
+/// tells what comes of that. Full-width forms count, because the resolver maps them to ASCII.
+fn is_numbers(text: &str) -> bool {
+    let ascii = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        '\u{3002}' | '\u{ff61}' => '.',
+        c => c,
+    };
+    if !text.chars().next().is_some_and(|c| ascii(c).is_numeric()) {
+        return false;
+    }
+    let text: String = text.chars().map(ascii).collect();
+    let mut labels = text.strip_suffix('.').unwrap_or(&text).split('.');
+    labels.all(|label| match label.strip_prefix('0') {
+        Some(hex) if hex.starts_with(['x', 'X']) => hex[1..].chars().all(|c| c.is_ascii_hexdigit()),
+        _ => !label.is_empty() && label.chars().all(char::is_numeric),
+    })
 }
 
 impl Port {
@@ -301,6 +327,10 @@ mod tests {
             ),
             ("my_host", net(false, name("my_host"), None)),
             ("bücher.example", net(false, name("bücher.example"), None)),
+            ("1.web", net(false, name("1.web"), None)),
+            ("web.1", net(false, name("web.1"), None)),
+            ("0xyz", net(false, name("0xyz"), None)),
+            ("3com", net(false, name("3com"), None)),
             ("web1:80", net(false, name("web1"), number(80))),
             ("web1:65535", net(false, name("web1"), number(65535))),
             ("web1:http", net(false, name("web1"), service("http"))),
@@ -375,6 +405,16 @@ mod tests {
             ("web1:8 0", "neither a number"),
             ("[::1", "does not close"),
             ("[::1]80", "only :PORT"),
+            ("127.0.0.011", "without leading zeros"),
+            ("127.1", "four numbers"),
+            ("0x7f.1", "four numbers"),
+            ("0x7f000001:80", "four numbers"),
+            ("2130706433", "four numbers"),
+            ("udp:1.2.3.4.5", "four numbers"),
+            ("256.1.1.1", "from 0 to 255"),
+            ("192.0.2.7.", "four numbers"),
+            ("１２７.0.0.１", "four numbers"),
+            ("0ｘ7f。1", "four numbers"),
             ("[web1]:80", "no IPv6 address"),
             ("[192.0.2.7]:80", "no IPv6 address"),
             ("[]:80", "no IPv6 address"),

@@ -31,6 +31,7 @@ use self::options::{Color, Options};
 use self::output::sort::Key;
 use self::output::{Format, Settings, Terminal};
 use self::query::failure::io_words;
+use self::query::services::Services;
 use self::session::Session;
 
 /// Some host did not answer, or the output could not be written.
@@ -61,6 +62,13 @@ fn complain(line: fmt::Arguments<'_>) {
 
 /// From the options to the exit status, for a call that has `begun`.
 fn run(options: &Options, begun: Instant) -> u8 {
+    if let Some(port) = &options.port {
+        let datagrams = options.udp || options.discover;
+        if let Err(line) = Services::default().check(port, datagrams) {
+            complain(format_args!("--port: {line}"));
+            return USAGE;
+        }
+    }
     let hosts = if options.discover {
         Hosts::default()
     } else {

@@ -143,7 +143,7 @@ fn no_host_at_all_is_a_usage_error() {
 
 #[test]
 fn bad_arguments_are_usage_errors_of_one_line() {
-    let table: [(&[&str], &str); 22] = [
+    let table: [(&[&str], &str); 24] = [
         (&["web1:0"], "web1:0: port 0: ports are 1 to 65535"),
         (&["web1:99999"], "web1:99999: port 99999"),
         (&["-p", "0", "web1"], "port 0"),
@@ -170,6 +170,11 @@ fn bad_arguments_are_usage_errors_of_one_line() {
             &["-j", "99999999999999999999", "web1"],
             "too large a number",
         ),
+        (
+            &["-p", "no-such", "127.0.0.1"],
+            "--port: /etc/services has no service no-such; give the port's number",
+        ),
+        (&["--udp", "-p", "no-such", "web1"], "no-such/udp"),
         (&["http://web1/"], "a URL is no HOST"),
         (&["fe80::1"], "fe80::1%INTERFACE"),
     ];

@@ -13,7 +13,7 @@ mod neighbours;
 mod race;
 pub(crate) mod reply;
 mod resolve;
-mod services;
+pub(crate) mod services;
 pub(crate) mod socket;
 mod stream;
 mod trace;
@@ -35,6 +35,7 @@ use self::failure::Failure;
 use self::neighbours::Neighbours;
 use self::reply::Reply;
 use self::resolve::{LOOK_UP_TIMEOUT, Resolver};
+use self::services::Services;
 use self::trace::Trace;
 use crate::client::answer::{Answer, Outcome};
 use crate::client::fleet::descriptors::Budget;
@@ -69,8 +70,9 @@ pub(crate) struct Prober {
     spare: Cell<usize>,
     /// One host is asked at a time: no other's socket will be closed.
     alone: bool,
-    stream_port: OnceCell<Option<u16>>,
-    datagram_port: OnceCell<Option<u16>>,
+    services: Services,
+    stream_port: OnceCell<u16>,
+    datagram_port: OnceCell<u16>,
 }
 
 /// A descriptor beyond the first of a host; given back when dropped.
@@ -93,6 +95,7 @@ impl Prober {
             buffer: RefCell::new(vec![0; reply::REPLY_MAX + 1].into_boxed_slice()),
             spare: Cell::new(budget.spare),
             alone: budget.jobs == 1,
+            services: Services::default(),
             stream_port: OnceCell::new(),
             datagram_port: OnceCell::new(),
         }
@@ -170,7 +173,7 @@ impl Prober {
     pub(crate) fn port(&self, own: Option<&Port>, udp: bool) -> Result<u16, Failure> {
         match own.or(self.settings.port.as_ref()) {
             Some(Port::Number(number)) => Ok(*number),
-            Some(Port::Service(name)) => services::port_of(name, udp).ok_or_else(|| {
+            Some(Port::Service(name)) => self.services.port_of(name, udp).ok_or_else(|| {
                 let protocol = if udp { "udp" } else { "tcp" };
                 Failure::Unusable(format!("/etc/services has no {name}/{protocol}"))
             }),
@@ -180,8 +183,8 @@ impl Prober {
                 } else {
                     &self.stream_port
                 };
-                let port = known.get_or_init(|| services::port_of(crate::SERVICE, udp));
-                Ok(port.unwrap_or(crate::PORT))
+                let look = || self.services.port_of(crate::SERVICE, udp);
+                Ok(*known.get_or_init(|| look().unwrap_or(crate::PORT)))
             }
         }
     }

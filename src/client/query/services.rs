@@ -5,21 +5,46 @@
 //! service switch cost a quarter of a whole call to one host, and what networks still hand out
 //! services from elsewhere give the port by its number.
 
+use std::cell::OnceCell;
 use std::fs;
+
+use crate::client::hosts::target::Port;
 
 /// Where the names are; services(5).
 const FILE: &str = "/etc/services";
 
-/// The port of `name`, for datagrams or for streams. None where the file has no such entry, or
-/// cannot be read: a machine without the file knows no names.
-pub(crate) fn port_of(name: &str, udp: bool) -> Option<u16> {
-    // Not read_to_string: one odd byte in a comment must not hide every entry.
-    let text = fs::read(FILE).ok()?;
-    find(
-        &String::from_utf8_lossy(&text),
-        name,
-        if udp { "udp" } else { "tcp" },
-    )
+/// The file's text, once somebody has needed it.
+#[derive(Default)]
+pub(crate) struct Services(OnceCell<String>);
+
+impl Services {
+    /// The port of `name`, for datagrams or for streams. None where the file has no such entry, or
+    /// cannot be read: a machine without the file knows no names.
+    pub(super) fn port_of(&self, name: &str, udp: bool) -> Option<u16> {
+        // Not read_to_string: one odd byte in a comment must not hide every entry.
+        let read = || {
+            let bytes = fs::read(FILE).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let protocol = if udp { "udp" } else { "tcp" };
+        find(self.0.get_or_init(read), name, protocol)
+    }
+
+    /// What is wrong with a port that is written for hosts of both kinds, or for datagrams only.
+    /// Where the file has it for the other kind, hosts of that kind can be meant.
+    pub(crate) fn check(&self, port: &Port, datagrams: bool) -> Result<(), String> {
+        match port {
+            Port::Service(name) if self.port_of(name, true).is_none() => {
+                if !datagrams && self.port_of(name, false).is_some() {
+                    return Ok(());
+                }
+                let protocol = if datagrams { "/udp" } else { "" };
+                let hint = "give the port's number";
+                Err(format!("{FILE} has no service {name}{protocol}; {hint}"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Looks through a file's text: `name port/protocol alias… # comment`.
@@ -66,5 +91,21 @@ ruptime 4242/udp
         assert_eq!(find(TEXT, "broken2", "tcp"), None);
         assert_eq!(find(TEXT, "broken3", "tcp"), None);
         assert_eq!(find("", "http", "tcp"), None);
+    }
+
+    #[test]
+    fn a_name_that_no_host_can_be_asked_by_is_refused() {
+        let services = Services(OnceCell::from(TEXT.to_owned()));
+        let check = |name: &str, datagrams| {
+            let port = Port::parse(name).unwrap();
+            services.check(&port, datagrams).err().unwrap_or_default()
+        };
+        assert_eq!(check("4242", true), "");
+        for known in ["discard", "www", "ruptime"] {
+            assert_eq!(check(known, false), "");
+        }
+        assert_eq!(check("ruptime", true), "");
+        assert!(check("foo", false).contains("no service foo;"));
+        assert!(check("http", true).contains("no service http/udp;"));
     }
 }

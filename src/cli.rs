@@ -1,11 +1,12 @@
-//! What both command lines share: times, and what clap has to say about a mistake → one line on
+//! What both command lines share: times, words for errors, and what clap has to say about a mistake → one line on
 //! standard error, and an exit status.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use nix::errno::Errno;
 
 use crate::escape;
 
@@ -22,7 +23,7 @@ pub(crate) fn report(program: &str, error: clap::Error) -> ExitCode {
         _ => {
             // A dead standard error changes nothing about the status.
             let _ = writeln!(
-                std::io::stderr(),
+                io::stderr(),
                 "{program}: {}; see {program} --help",
                 one_line(error)
             );
@@ -52,6 +53,16 @@ pub(crate) fn one_line(mut error: clap::Error) -> String {
     let first = message.split("\n\n").next().unwrap_or(&message);
     let first = first.strip_prefix("error: ").unwrap_or(first);
     escape::word(&first.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// An error of std in words, without the number that it appends.
+// The daemon's log has words of its own.
+#[cfg_attr(not(feature = "client"), allow(dead_code))]
+pub(crate) fn io_words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(raw) => Errno::from_raw(raw).desc().to_lowercase(),
+        None => error.to_string(),
+    }
 }
 
 /// The longest time that an option takes, a year, in seconds.

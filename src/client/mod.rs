@@ -5,9 +5,7 @@
 //! 1 some did not (or the output could not be written), 2 a usage error.
 
 use std::env;
-use std::ffi::OsStr;
-use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use tokio::time::Instant;
@@ -30,9 +28,9 @@ use self::hosts::Hosts;
 use self::options::{Color, Options};
 use self::output::sort::Key;
 use self::output::{Format, Settings, Terminal};
-use self::query::failure::io_words;
 use self::query::services::Services;
 use self::session::Session;
+use self::terminal::can_draw;
 
 /// Some host did not answer, or the output could not be written.
 const FAILED: u8 = 1;
@@ -44,7 +42,7 @@ pub fn main() -> ExitCode {
     let begun = Instant::now();
     let status = match options::from_command_line() {
         Ok(_) if output::is_closed() => {
-            complain(format_args!("{}", output::CLOSED));
+            output::complain(output::CLOSED);
             FAILED
         }
         Ok(options) => run(&options, begun),
@@ -54,34 +52,28 @@ pub fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-/// One line on standard error. That it cannot be written is nobody's business: there is no other
-/// place to say so.
-fn complain(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "ruptime: {line}");
-}
-
 /// From the options to the exit status, for a call that has `begun`.
 fn run(options: &Options, begun: Instant) -> u8 {
     if let Some(port) = &options.port {
         let datagrams = options.udp || options.discover;
         if let Err(line) = Services::default().check(port, datagrams) {
-            complain(format_args!("--port: {line}"));
+            output::complain(format_args!("--port: {line}"));
             return USAGE;
         }
     }
     let hosts = if options.discover {
         Hosts::default()
     } else {
-        match hosts::gather(options) {
+        match hosts::gather(&options.hosts, &options.hosts_files, &options.exclude) {
             Ok(hosts) => hosts,
             Err(line) => {
-                complain(format_args!("{line}"));
+                output::complain(line);
                 return USAGE;
             }
         }
     };
     for line in &hosts.complaints {
-        complain(format_args!("{line}"));
+        output::complain(line);
     }
     let settings = settings(options, hosts.targets.len());
     if hosts.targets.is_empty() && !options.discover {
@@ -93,7 +85,7 @@ fn run(options: &Options, begun: Instant) -> u8 {
     let session = match Session::new(options, hosts.targets, settings, begun) {
         Ok(session) => session,
         Err(line) => {
-            complain(format_args!("{line}"));
+            output::complain(line);
             return FAILED;
         }
     };
@@ -110,25 +102,10 @@ fn status(asked: io::Result<bool>, told_bad_lines: bool) -> u8 {
         Ok(true) if !told_bad_lines => 0,
         Ok(_) => FAILED,
         Err(error) => {
-            // Whoever closed the pipe has seen enough (`ruptime … | head -1`).
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                complain(format_args!(
-                    "cannot write to standard output: {}",
-                    io_words(&error)
-                ));
-            }
+            output::complain_of(&error);
             FAILED
         }
     }
-}
-
-/// Whether a terminal of ours knows control sequences; term(7). Without TERM nobody knows.
-fn can_draw() -> bool {
-    knows_sequences(env::var_os("TERM").as_deref())
-}
-
-fn knows_sequences(term: Option<&OsStr>) -> bool {
-    term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 fn settings(options: &Options, hosts: usize) -> Settings {
@@ -162,17 +139,5 @@ fn settings(options: &Options, hosts: usize) -> Settings {
         terminal,
         utf8: output::is_utf8_locale(|name| env::var(name).ok()),
         ..Settings::new(format, many)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dumb_terminal_is_not_drawn_on() {
-        let drawn_on = |term: Option<&str>| knows_sequences(term.map(OsStr::new));
-        assert!(drawn_on(Some("xterm-256color")) && drawn_on(Some("linux")));
-        assert!(!drawn_on(None) && !drawn_on(Some("")) && !drawn_on(Some("dumb")));
     }
 }

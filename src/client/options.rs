@@ -17,7 +17,6 @@ use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use super::hosts::target::Port;
 use super::output::sort::Key;
 use super::output::{self, Format};
-use super::query::failure::io_words;
 use crate::cli;
 use crate::escape;
 
@@ -241,17 +240,14 @@ fn is_number(word: &str) -> bool {
 fn tell(error: clap::Error) -> u8 {
     if !error.use_stderr() {
         if output::is_closed() {
-            super::complain(format_args!("{}", output::CLOSED));
+            output::complain(output::CLOSED);
             return 1;
         }
         // Whoever closed the pipe has seen enough of the help.
         let printed = error.print().and_then(|()| io::stdout().flush());
         return match printed {
             Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
-                super::complain(format_args!(
-                    "cannot write to standard output: {}",
-                    io_words(&failure)
-                ));
+                output::complain_of(&failure);
                 1
             }
             _ => 0,
@@ -261,7 +257,7 @@ fn tell(error: clap::Error) -> u8 {
         .then(|| no_text(env::args_os().skip(1)))
         .flatten();
     let line = named.unwrap_or_else(|| cli::one_line(error));
-    super::complain(format_args!("{line} (see ruptime --help)"));
+    output::complain(format_args!("{line} (see ruptime --help)"));
     2
 }
 

@@ -16,9 +16,8 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Round};
-use super::complain;
 use super::discover;
-use super::fleet::descriptors::{self, Budget};
+use super::fleet::descriptors;
 use super::fleet::{self, Plan};
 use super::hosts::target::Target;
 use super::options::Options;
@@ -67,10 +66,10 @@ impl Session {
     ) -> Result<Session, String> {
         let budget = match &targets[..] {
             // Nothing to divide.
-            [] | [_] => Budget::of_one(),
+            [] | [_] => descriptors::of_one(),
             many => {
                 let names = many.iter().any(|target| !target.is_direct());
-                Budget::new(descriptors::raise_limit(), options.jobs, names)
+                descriptors::divide(descriptors::raise_limit(), options.jobs, names)
             }
         };
         let runtime = runtime().map_err(|errno| format!("cannot start: {}", words(errno)))?;
@@ -123,10 +122,10 @@ impl Session {
         let rows: Vec<_> = answers.iter().map(Row::from).collect();
         output::write(&mut out, &mut io::stderr(), &self.settings, &rows)?;
         match &failure {
-            Some(line) => complain(format_args!("{line}")),
+            Some(line) => output::complain(line),
             // The other formats say it with their empty output.
             None if count == 0 && matches!(format, Format::Text | Format::Table) => {
-                complain(format_args!("nobody answered"));
+                output::complain("nobody answered");
             }
             None => {}
         }

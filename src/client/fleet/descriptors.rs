@@ -6,6 +6,8 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::client::query::Budget;
+
 /// Standard input, output and error, the reactor's own, a terminal, and what was inherited.
 const RESERVE: usize = 12;
 /// The most hosts at once unless `--jobs` says more.
@@ -18,17 +20,6 @@ const PER_LOOK_UP_MEMORY: usize = 32 << 10;
 const SPARE_MAX: usize = 256;
 /// What a look-up may have open: a socket to a name server, and a file.
 const PER_LOOK_UP: usize = 2;
-
-/// What may be open at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Budget {
-    /// Hosts asked at once, each with one socket.
-    pub(crate) jobs: usize,
-    /// Names looked up at once.
-    pub(crate) look_ups: usize,
-    /// Sockets for the second and further addresses of hosts.
-    pub(crate) spare: usize,
-}
 
 /// Raises the soft limit, and gives the limit that holds then.
 pub(crate) fn raise_limit() -> usize {
@@ -44,39 +35,37 @@ pub(crate) fn raise_limit() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-impl Budget {
-    /// Divides `limit` up. `names`: some host must be looked up, and may have several addresses.
-    pub(crate) fn new(limit: usize, jobs: Option<usize>, names: bool) -> Budget {
-        let left = limit.saturating_sub(RESERVE).max(1);
-        let (look_ups, spare) = if names {
-            (
-                // A quarter of the descriptors: look-ups come before sockets, and are shorter.
-                (left / 4 / PER_LOOK_UP).clamp(1, LOOK_UP_MEMORY / PER_LOOK_UP_MEMORY),
-                (left / 8).min(SPARE_MAX),
-            )
-        } else {
-            (1, 0)
-        };
-        let others = if names {
-            look_ups * PER_LOOK_UP + spare
-        } else {
-            0
-        };
-        let most = left.saturating_sub(others).max(1);
-        Budget {
-            jobs: jobs.unwrap_or(JOBS_MAX).min(most),
-            look_ups,
-            spare,
-        }
+/// Divides `limit` up. `names`: some host must be looked up, and may have several addresses.
+pub(crate) fn divide(limit: usize, jobs: Option<usize>, names: bool) -> Budget {
+    let left = limit.saturating_sub(RESERVE).max(1);
+    let (look_ups, spare) = if names {
+        (
+            // A quarter of the descriptors: look-ups come before sockets, and are shorter.
+            (left / 4 / PER_LOOK_UP).clamp(1, LOOK_UP_MEMORY / PER_LOOK_UP_MEMORY),
+            (left / 8).min(SPARE_MAX),
+        )
+    } else {
+        (1, 0)
+    };
+    let others = if names {
+        look_ups * PER_LOOK_UP + spare
+    } else {
+        0
+    };
+    let most = left.saturating_sub(others).max(1);
+    Budget {
+        jobs: jobs.unwrap_or(JOBS_MAX).min(most),
+        look_ups,
+        spare,
     }
+}
 
-    /// For a single host: nothing to divide.
-    pub(crate) fn of_one() -> Budget {
-        Budget {
-            jobs: 1,
-            look_ups: 1,
-            spare: SPARE_MAX,
-        }
+/// For a single host: nothing to divide.
+pub(crate) fn of_one() -> Budget {
+    Budget {
+        jobs: 1,
+        look_ups: 1,
+        spare: SPARE_MAX,
     }
 }
 
@@ -89,7 +78,7 @@ mod tests {
         for limit in (0..2000).chain([4096, 20_000, 1 << 20, usize::MAX]) {
             for jobs in [None, Some(1), Some(7), Some(5000), Some(usize::MAX)] {
                 for names in [false, true] {
-                    let budget = Budget::new(limit, jobs, names);
+                    let budget = divide(limit, jobs, names);
                     assert!(
                         budget.jobs >= 1 && budget.look_ups >= 1,
                         "{limit} {budget:?}"
@@ -112,12 +101,12 @@ mod tests {
 
     #[test]
     fn an_ordinary_limit_is_used_well() {
-        assert_eq!(Budget::new(1024, None, false).jobs, 1012);
-        assert_eq!(Budget::new(20_000, None, true).jobs, JOBS_MAX);
-        assert_eq!(Budget::new(20_000, Some(5000), true).jobs, 5000);
-        assert_eq!(Budget::new(20_000, None, true).look_ups, 512);
-        let scarce = Budget::new(1024, None, true);
+        assert_eq!(divide(1024, None, false).jobs, 1012);
+        assert_eq!(divide(20_000, None, true).jobs, JOBS_MAX);
+        assert_eq!(divide(20_000, Some(5000), true).jobs, 5000);
+        assert_eq!(divide(20_000, None, true).look_ups, 512);
+        let scarce = divide(1024, None, true);
         assert!(scarce.jobs > 600 && scarce.look_ups > 120, "{scarce:?}");
-        assert!(Budget::new(20, None, true).jobs >= 4);
+        assert!(divide(20, None, true).jobs >= 4);
     }
 }

@@ -11,7 +11,7 @@ use super::file::{FILE_MAX, Line, Lines, shown};
 use super::groups::{self, Groups, Members, Problem, Why};
 use super::ranges::{self, HOSTS_MAX};
 use super::target::Target;
-use crate::client::query::failure::io_words;
+use crate::cli::io_words;
 use crate::escape;
 
 /// How many bad lines of one file are told one by one; then only their number is.

@@ -1,6 +1,6 @@
 //! Which hosts are asked: the command line, hosts files, their groups, and what is left out.
 //!
-//! Comes in: the options. Goes out: the targets in the order given, each word once, and what was
+//! Comes in: words and files. Goes out: the targets in the order given, each word once, and what was
 //! wrong with single lines of a file. A bad word on the command line or a file that cannot be
 //! read is a usage error; a bad line is only told, since the other hosts can still be asked.
 //!
@@ -25,7 +25,6 @@ use self::exclude::Exclusions;
 use self::groups::Members;
 use self::inventory::Inventory;
 use self::target::Target;
-use crate::client::options::Options;
 use crate::escape;
 
 /// The file for everybody; the last of the default files.
@@ -56,15 +55,16 @@ fn default_files_from(config: Option<OsString>, home: Option<OsString>) -> Vec<P
         .collect()
 }
 
-/// Collects what `options` name; the error is one line, a usage error.
-pub(crate) fn gather(options: &Options) -> Result<Hosts, String> {
-    gather_with(options, &default_files())
-}
-
-fn gather_with(options: &Options, default_files: &[PathBuf]) -> Result<Hosts, String> {
+/// Collects what words and files name, less what is `excluded`, which are words, too. Without words
+/// and files the default files count. The error is one line, a usage error.
+pub(crate) fn gather(
+    words: &[String],
+    files: &[PathBuf],
+    excluded: &[String],
+) -> Result<Hosts, String> {
     let mut inventory = Inventory::default();
     let mut asked = Members::default();
-    for word in &options.hosts {
+    for word in words {
         asked.append(
             inventory
                 .add(word, None)
@@ -72,13 +72,13 @@ fn gather_with(options: &Options, default_files: &[PathBuf]) -> Result<Hosts, St
         );
     }
     let mut exclusions = Exclusions::default();
-    for word in &options.exclude {
+    for word in excluded {
         exclusions.add(word).map_err(|reason| told(word, &reason))?;
     }
     let of_words = inventory.len();
-    let lists = !options.hosts_files.is_empty() || options.hosts.is_empty();
+    let lists = !files.is_empty() || words.is_empty();
     if lists || asked.name_groups() || exclusions.name_groups() {
-        inventory.read_files(&options.hosts_files, default_files, lists)?;
+        inventory.read_files(files, &default_files(), lists)?;
     }
     // With an @GROUP the files only say what it means.
     if lists && !asked.name_groups() {

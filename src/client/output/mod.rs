@@ -9,11 +9,13 @@
 //! function gives the [`io::Error`] back.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
 
 use self::sort::Key;
+use crate::cli;
 use crate::client::answer::{Answer, Outcome};
 
 pub mod clock;
@@ -30,6 +32,21 @@ pub(super) use self::text::push as push_text;
 
 /// What to say where [`is_closed`].
 pub(super) const CLOSED: &str = "standard output is closed, or cannot be written to";
+
+/// One line on standard error. That it cannot be written is nobody's business: there is no other
+/// place to say so.
+pub(super) fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "ruptime: {line}");
+}
+
+/// Why standard output cannot be written to; nothing where its reader has seen enough and closed
+/// the pipe (`ruptime … | head -1`).
+pub(super) fn complain_of(error: &io::Error) {
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        let words = cli::io_words(error);
+        complain(format_args!("cannot write to standard output: {words}"));
+    }
+}
 
 /// How answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

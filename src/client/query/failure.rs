@@ -3,7 +3,6 @@
 //! The names follow connect(2), recv(2) and the error codes of getaddrinfo(3). Whether a failure
 //! may pass (a machine that is rebooting) is decided here too, for `--wait`.
 
-use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -139,14 +138,6 @@ pub(crate) fn seconds(time: Duration) -> String {
     let text = format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
     let text = text.trim_end_matches('0');
     text.strip_suffix('.').unwrap_or(text).to_owned()
-}
-
-/// An error of std in words, without the number that it appends.
-pub(crate) fn io_words(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(raw) => Errno::from_raw(raw).desc().to_lowercase(),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

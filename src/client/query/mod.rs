@@ -38,7 +38,6 @@ use self::resolve::{LOOK_UP_TIMEOUT, Resolver};
 use self::services::Services;
 use self::trace::Trace;
 use crate::client::answer::{Answer, Outcome};
-use crate::client::fleet::descriptors::Budget;
 use crate::client::hosts::target::{Endpoint, Host, Port, Target};
 use crate::client::report::NotUptime;
 use crate::escape;
@@ -61,7 +60,18 @@ pub(crate) struct Settings {
     pub(crate) keep: usize,
 }
 
-/// What all hosts share.
+/// What may be open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// Hosts asked at once, each with one socket.
+    pub(crate) jobs: usize,
+    /// Names looked up at once.
+    pub(crate) look_ups: usize,
+    /// Sockets for the second and further addresses of hosts.
+    pub(crate) spare: usize,
+}
+
+/// What all hosts budget.
 pub(crate) struct Prober {
     pub(crate) settings: Settings,
     resolver: Resolver,

@@ -149,9 +149,8 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::client::fleet::descriptors::Budget;
-    use crate::client::query::Settings;
     use crate::client::query::address::Family;
+    use crate::client::query::{Budget, Settings};
 
     /// What an address does: after how many milliseconds it answers or fails.
     type Behaviour = (u64, Result<u16, Errno>);
@@ -168,8 +167,12 @@ mod tests {
             port: None,
             keep: 0,
         };
-        let one = Budget::of_one();
-        Prober::new(settings, &Budget { spare, ..one }, 1)
+        let budget = Budget {
+            jobs: 1,
+            look_ups: 1,
+            spare,
+        };
+        Prober::new(settings, &budget, 1)
     }
 
     /// Races addresses 1, 2, … of these behaviours: the result, the starts in milliseconds by

@@ -1,6 +1,30 @@
 //! What is drawn on the terminal, and the signals that come from it.
 
-pub(crate) mod frame;
+pub(super) mod frame;
 pub(super) mod progress;
-pub(crate) mod screen;
-pub(crate) mod signals;
+pub(super) mod screen;
+pub(super) mod signals;
+
+use std::env;
+use std::ffi::OsStr;
+
+/// Whether a terminal of ours knows control sequences; term(7). Without TERM nobody knows.
+pub(super) fn can_draw() -> bool {
+    knows_sequences(env::var_os("TERM").as_deref())
+}
+
+fn knows_sequences(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dumb_terminal_is_not_drawn_on() {
+        let drawn_on = |term: Option<&str>| knows_sequences(term.map(OsStr::new));
+        assert!(drawn_on(Some("xterm-256color")) && drawn_on(Some("linux")));
+        assert!(!drawn_on(None) && !drawn_on(Some("")) && !drawn_on(Some("dumb")));
+    }
+}

@@ -212,3 +212,47 @@ fn names_are_looked_up_at_once() {
     let most = server.questions().iter().map(|q| q.at_once).max();
     assert!(most > Some(700), "350 names at once: {most:?}");
 }
+
+#[test]
+fn a_name_beyond_ascii_is_encoded_in_every_locale() {
+    let conf = "nameserver 127.0.0.1\n";
+    let Some(machine) = Resolving::new(conf, LOCALHOST) else {
+        return;
+    };
+    let server =
+        NameServer::new(
+            &machine.namespace,
+            "127.0.0.1",
+            AT_ONCE,
+            |question| match &question.name[..] {
+                "xn--bcher-kva.example" | "xn--fa-hia.example" => Reply::address("127.0.0.1"),
+                _ => Reply::Code(dns::NXDOMAIN),
+            },
+        );
+    let up = up(&machine);
+    for locale in ["C", "C.UTF-8", "no_SUCH.ISO-8859-1"] {
+        for name in [
+            "bücher.example",
+            "BÜCHER.example",
+            "bu\u{308}cher。example",
+            "faß.example",
+        ] {
+            let mut client = machine.client(&[format!("{name}:{}", up.port())]);
+            client.env("LC_ALL", locale);
+            machine.run(client, b"").assert_up(LINE);
+        }
+    }
+    let asked = server.questions();
+    assert!(
+        asked.iter().all(|question| question.name.is_ascii()),
+        "{asked:?}"
+    );
+    // What is no name, and is not waited for: an unassigned character, and a letter of Arabic before
+    // one of English (RFC 5893).
+    for name in ["\u{e0fff}ü.example", "\u{628}a.example"] {
+        let ran = machine.ruptime(&["--wait", "50", name]);
+        let told = "not an international name, or this machine has no libidn2\n";
+        assert!(ran.err.ends_with(told), "{ran:?}");
+        assert!(ran.took < Duration::from_secs(25), "{ran:?}");
+    }
+}

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use dns_lookup::{AddrInfoHints, LookupError};
 use nix::errno::Errno;
 use nix::libc::{
-    AF_INET, AF_INET6, AF_UNSPEC, EAI_AGAIN, EAI_FAIL, EAI_FAMILY, EAI_MEMORY, EAI_NODATA,
-    EAI_NONAME, EAI_SYSTEM, SOCK_STREAM,
+    AF_INET, AF_INET6, AF_UNSPEC, EAI_AGAIN, EAI_BADFLAGS, EAI_FAIL, EAI_FAMILY, EAI_MEMORY,
+    EAI_NODATA, EAI_NONAME, EAI_SYSTEM, SOCK_STREAM,
 };
 
 use super::address::Family;
 use super::failure::{Failure, words};
+use super::idn::{self, AI_IDN, EAI_IDN_ENCODE};
 
 /// netdb.h of glibc and musl; the libc crate lacks it.
 const EAI_ADDRFAMILY: i32 = -9;
@@ -46,16 +47,28 @@ pub(super) enum LookUpError {
     Failed,
     /// EAI_FAMILY: this machine does not have the family asked for.
     Family,
+    /// EAI_IDN_ENCODE, or a C library that does not know AI_IDN.
+    International,
     /// A system call failed; ENOMEM for EAI_MEMORY.
     Os(Errno),
-    /// A code that our question cannot lead to (EAI_BADFLAGS, EAI_SERVICE, EAI_SOCKTYPE), or one
-    /// that getaddrinfo(3) does not list.
+    /// A code that our question cannot lead to (EAI_SERVICE, EAI_SOCKTYPE), or one that
+    /// getaddrinfo(3) does not list.
     Other(i32),
 }
 
 /// Looks up the addresses of `name`, without a port. Blocks.
 pub(super) fn addresses(name: &str, family: Family) -> Result<Vec<SocketAddr>, LookUpError> {
+    let flags = if name.is_ascii() {
+        // Not AI_ADDRCONFIG: it hides ::1 where loopback has the only IPv6 address, and lists all
+        // interfaces for each name. A family without a route costs nothing: connect(2) says so.
+        0
+    } else if idn::use_utf8() {
+        AI_IDN
+    } else {
+        return Err(LookUpError::International);
+    };
     let hints = AddrInfoHints {
+        flags,
         address: match family {
             Family::Any => AF_UNSPEC,
             Family::V4 => AF_INET,
@@ -63,8 +76,6 @@ pub(super) fn addresses(name: &str, family: Family) -> Result<Vec<SocketAddr>, L
         },
         // Each address once, not once for each type of socket; they are the same for datagrams.
         socktype: SOCK_STREAM,
-        // Not AI_ADDRCONFIG: it hides ::1 where loopback has the only IPv6 address, and lists all
-        // interfaces for each name. A family without a route costs nothing: connect(2) says so.
         ..AddrInfoHints::default()
     };
     let begun = Instant::now();
@@ -88,6 +99,7 @@ impl LookUpError {
             EAI_AGAIN => LookUpError::Again,
             EAI_FAIL => LookUpError::Failed,
             EAI_FAMILY => LookUpError::Family,
+            EAI_IDN_ENCODE | EAI_BADFLAGS => LookUpError::International,
             EAI_MEMORY => LookUpError::Os(Errno::ENOMEM),
             EAI_SYSTEM => match io::Error::from(error).raw_os_error() {
                 Some(errno) => LookUpError::Os(Errno::from_raw(errno)),
@@ -111,6 +123,10 @@ impl LookUpError {
             (LookUpError::Again, _) => "temporary failure of the name look-up",
             (LookUpError::Failed, _) => "the name server failed",
             (LookUpError::Family, _) => &words(Errno::EAFNOSUPPORT),
+            (LookUpError::International, _) => {
+                let reason = "not an international name, or this machine has no libidn2";
+                return Failure::Unusable(reason.to_owned());
+            }
             (LookUpError::Os(Errno::ENOMEM), _) => "this machine is out of memory for the look-up",
             (LookUpError::Os(errno), _) => &format!("the name look-up failed: {}", words(errno)),
             (LookUpError::Other(code), _) => &format!("the name look-up failed with code {code}"),
@@ -210,8 +226,9 @@ mod tests {
         assert_eq!(error(EAI_FAIL, 0), "the name server failed");
         assert!(error(EAI_FAMILY, 0).contains("address family"));
         assert!(error(EAI_MEMORY, 0).contains("memory"));
-        // EAI_OVERFLOW, EAI_SERVICE, EAI_SOCKTYPE, EAI_BADFLAGS, and what nobody knows.
-        for code in [-12, -8, -7, -1, -105, 77] {
+        assert!(error(EAI_IDN_ENCODE, 0).contains("libidn2"));
+        // EAI_OVERFLOW, EAI_SERVICE, EAI_SOCKTYPE, and what nobody knows.
+        for code in [-12, -8, -7, 77] {
             assert!(error(code, 0).ends_with(&format!("code {code}")));
         }
         let too_many = LookUpError::Os(Errno::EMFILE).failure(Family::Any).reason();

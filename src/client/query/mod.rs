@@ -9,6 +9,7 @@ pub(crate) mod address;
 mod datagram;
 pub(crate) mod failure;
 mod getaddrinfo;
+mod idn;
 mod neighbours;
 mod race;
 pub(crate) mod reply;

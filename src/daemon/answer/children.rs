@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::daemon::sys::{Zombie, find_zombie};
@@ -227,8 +227,10 @@ impl<T> Children<T> {
             let zombie = match find() {
                 Ok(zombie) => zombie?,
                 Err(Errno::EINTR) => continue,
-                // No child is left. The others of wait(2) cannot be for these arguments.
-                Err(Errno::ECHILD | _) => return None,
+                // No child is left.
+                Err(Errno::ECHILD) => return None,
+                // wait(2) has no other for these arguments, but a filter of system calls may.
+                Err(_) => return self.reap_known(),
             };
             let pid = zombie.pid;
             if self.running.get(&pid).is_some_and(|child| child.is_stopped) {
@@ -243,6 +245,20 @@ impl<T> Children<T> {
                 return Some(ended);
             }
         }
+    }
+
+    /// The same by wait4(2), for the commands alone: orphans stay, and what a stopped command leaves
+    /// of its group.
+    fn reap_known(&mut self) -> Option<(Option<T>, Exited)> {
+        let look = |pid: &Pid| match waitpid(*pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => Some((*pid, Ending::Exited(code))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some((*pid, Ending::Killed(signal as i32))),
+            // nix has reaped it, and has no name for its real-time signal; or it has gone.
+            Err(Errno::EINVAL | Errno::ECHILD) => Some((*pid, Ending::Killed(0))),
+            Ok(_) | Err(_) => None,
+        };
+        let (pid, ending) = self.running.keys().find_map(look)?;
+        self.remove(pid, ending)
     }
 
     fn remove(&mut self, pid: Pid, ending: Ending) -> Option<(Option<T>, Exited)> {

@@ -176,23 +176,24 @@ impl<'a> Binding<'a> {
 
     /// Why an address cannot be had.
     fn words(&self, errno: Errno, datagram: bool, address: SocketAddr) -> String {
-        let reason = match (errno, address) {
+        match (errno, address) {
             (Errno::EADDRINUSE, _) => match self.owner(datagram, address) {
-                Some(owner) => taken(owner),
-                None => "in use by another process".to_owned(),
+                Some(owner) => format!("{address}: {}", taken(owner)),
+                None => format!("{address} is in use by another process"),
             },
-            (Errno::EADDRNOTAVAIL, _) => "not an address of this machine".to_owned(),
+            (Errno::EADDRNOTAVAIL, _) => format!("{address} is not an address of this machine"),
             (Errno::EACCES, _) => {
-                "it needs a privilege that this process lacks (a port below 1024)".to_owned()
+                format!("{address} needs a privilege that this process lacks (a port below 1024)")
             }
-            (Errno::EAFNOSUPPORT, SocketAddr::V6(_)) => "this machine has no IPv6".to_owned(),
+            (Errno::EAFNOSUPPORT, SocketAddr::V6(_)) => {
+                format!("{address}: this machine has no IPv6")
+            }
             (Errno::EINVAL, SocketAddr::V6(v6)) if needs_zone(*v6.ip()) => no_zone(*v6.ip()),
             (Errno::ENODEV, SocketAddr::V6(v6)) => {
-                format!("no interface has the number {}", v6.scope_id())
+                format!("{address}: no interface has the number {}", v6.scope_id())
             }
-            (errno, _) => errno.desc().to_owned(),
-        };
-        format!("{address}: {reason}")
+            (errno, _) => format!("{address}: {}", errno.desc()),
+        }
     }
 
     /// The earlier `--listen` that has this address.
@@ -382,7 +383,7 @@ mod tests {
         let error = bind(&[elsewhere]).expect_err("none");
         assert_eq!(
             error,
-            "--listen localhost:0: 192.0.2.1:0: not an address of this machine"
+            "--listen localhost:0: 192.0.2.1:0 is not an address of this machine"
         );
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct Question {
 pub(crate) enum Reply {
     /// Those of the right family.
     Addresses(Vec<IpAddr>),
-    /// One of the response codes.
+    /// One of the response codes, without delay.
     Code(u8),
     /// These bytes behind the question's number.
     Bytes(Vec<u8>),
@@ -143,8 +143,9 @@ impl<R: FnMut(&Question) -> Reply> Server<R> {
             let stream = fds[1].any().unwrap_or(false);
             let mut buffer = [0; 1024];
             while let Ok((length, from)) = self.udp.recv_from(&mut buffer) {
-                let due = Instant::now() + self.delay;
-                if let Some(answer) = self.answer(&buffer[..length], true) {
+                let now = Instant::now();
+                if let Some((answer, is_code)) = self.answer(&buffer[..length], true) {
+                    let due = if is_code { now } else { now + self.delay };
                     self.waiting.push(Reverse((due, answer, from)));
                 }
             }
@@ -179,7 +180,7 @@ impl<R: FnMut(&Question) -> Reply> Server<R> {
         while peer.read_exact(&mut length).is_ok() {
             let mut question = vec![0; u16::from_be_bytes(length).into()];
             peer.read_exact(&mut question)?;
-            if let Some(answer) = self.answer(&question, false) {
+            if let Some((answer, _)) = self.answer(&question, false) {
                 let length = u16::try_from(answer.len()).expect("an answer of 64 KiB at most");
                 peer.write_all(&[&length.to_be_bytes()[..], &answer].concat())?;
             }
@@ -187,15 +188,17 @@ impl<R: FnMut(&Question) -> Reply> Server<R> {
         Ok(())
     }
 
-    fn answer(&mut self, packet: &[u8], datagram: bool) -> Option<Vec<u8>> {
+    /// The answer, and whether it is but a code.
+    fn answer(&mut self, packet: &[u8], datagram: bool) -> Option<(Vec<u8>, bool)> {
         let (question, end) = parse(packet, self.waiting.len() + 1);
         let reply = (self.reply)(&question);
         let kind = question.kind;
         self.questions.lock().expect("a lock").push(question);
-        match reply {
-            Reply::Silence => None,
-            Reply::Bytes(bytes) => Some([&packet[..2], &bytes].concat()),
-            Reply::Code(code) => Some(message(packet, end, code, &[], false)),
+        let is_code = matches!(reply, Reply::Code(_));
+        let answer = match reply {
+            Reply::Silence => return None,
+            Reply::Bytes(bytes) => [&packet[..2], &bytes].concat(),
+            Reply::Code(code) => message(packet, end, code, &[], false),
             Reply::Addresses(addresses) => {
                 let records: Vec<_> = addresses
                     .iter()
@@ -205,11 +208,13 @@ impl<R: FnMut(&Question) -> Reply> Server<R> {
                 let whole = message(packet, end, 0, &records, false);
                 // RFC 1035 section 4.2.1: 512 bytes, and what is longer is asked for over TCP.
                 if datagram && whole.len() > 512 {
-                    return Some(message(packet, end, 0, &[], true));
+                    message(packet, end, 0, &[], true)
+                } else {
+                    whole
                 }
-                Some(whole)
             }
-        }
+        };
+        Some((answer, is_code))
     }
 }
 

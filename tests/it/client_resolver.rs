@@ -194,6 +194,36 @@ fn a_name_with_a_thousand_addresses_is_tried_at_some() {
 }
 
 #[test]
+fn a_name_server_with_a_limit_is_asked_for_less_at_once() {
+    let conf = "nameserver 127.0.0.1\n";
+    let Some(machine) = Resolving::new(conf, LOCALHOST) else {
+        return;
+    };
+    // As dnsmasq does, whose limit (dns-forward-max) is 150.
+    let delay = Duration::from_millis(20);
+    let server = NameServer::new(&machine.namespace, "127.0.0.1", delay, |question| {
+        if question.at_once > 150 {
+            Reply::Code(dns::REFUSED)
+        } else {
+            Reply::address("127.0.0.1")
+        }
+    });
+    let names: Vec<_> = (0..700).map(|n| format!("web{n}.test:1")).collect();
+    let ran = machine.ruptime(&names);
+    let refused = server
+        .questions()
+        .iter()
+        .filter(|q| q.at_once > 150)
+        .count();
+    assert!(refused > 0, "nothing was tested");
+    assert_eq!(
+        ran.text().matches("connection refused").count(),
+        700,
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn names_are_looked_up_at_once() {
     let conf = "nameserver 127.0.0.1\n";
     let Some(machine) = Resolving::new(conf, LOCALHOST) else {

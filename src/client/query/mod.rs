@@ -11,6 +11,7 @@ pub(crate) mod failure;
 mod getaddrinfo;
 mod idn;
 mod neighbours;
+mod pace;
 mod race;
 pub(crate) mod reply;
 mod resolve;

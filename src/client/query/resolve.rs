@@ -18,12 +18,16 @@ use tokio::time::{Instant, timeout_at};
 use super::address::Family;
 use super::failure::{Failure, Stage};
 use super::getaddrinfo::{self, LookUpError};
+use super::pace::Pace;
 
 /// The time for one look-up. glibc waits 5 s for each name server in turn, and then again, so this
 /// outlives a first one that is dead, and a second.
 pub(super) const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(15);
 /// The stack of a thread that looks names up, bytes; only what is used of it takes memory.
 const STACK_SIZE: usize = 256 * 1024;
+
+/// How often a name is looked up that an overloaded name server refuses.
+const TRIES: usize = 5;
 
 /// What one look-up found.
 type Found = Result<Arc<[SocketAddr]>, LookUpError>;
@@ -36,14 +40,13 @@ pub(crate) struct Resolver {
 /// What the threads share.
 struct Shared {
     family: Family,
-    threads_max: usize,
     state: Mutex<State>,
-    /// Notified when a name is queued.
+    /// Notified when a name is queued, or when more may run than before.
     queued: Condvar,
 }
 
-#[derive(Default)]
 struct State {
+    pace: Pace,
     /// Every name that is queued or being looked up.
     look_ups: HashMap<Arc<str>, LookUp>,
     /// The names that wait for a thread, the oldest first.
@@ -52,6 +55,7 @@ struct State {
     queued_since: Option<Instant>,
     threads: usize,
     idle: usize,
+    running: usize,
     /// When a name server last answered.
     heard: Option<Instant>,
 }
@@ -60,17 +64,27 @@ struct State {
 struct LookUp {
     /// None: queued.
     begun: Option<Instant>,
+    tries: usize,
     waiting: Vec<oneshot::Sender<Found>>,
 }
 
 impl Resolver {
     /// Looks up at most `at_once` names at a time, in this family. No thread is started yet.
     pub(crate) fn new(at_once: usize, family: Family) -> Resolver {
+        let state = State {
+            pace: Pace::new(at_once),
+            look_ups: HashMap::new(),
+            queue: VecDeque::new(),
+            queued_since: None,
+            threads: 0,
+            idle: 0,
+            running: 0,
+            heard: None,
+        };
         Resolver {
             shared: Arc::new(Shared {
                 family,
-                threads_max: at_once,
-                state: Mutex::default(),
+                state: Mutex::new(state),
                 queued: Condvar::new(),
             }),
         }
@@ -130,7 +144,7 @@ impl Shared {
             look_up.join(sender);
             return Ok(found);
         }
-        if state.queue.len() >= state.idle && state.threads < self.threads_max {
+        if state.queue.len() >= state.idle && state.threads < state.pace.at_once() {
             match self.spawn() {
                 Ok(()) => state.threads += 1,
                 // EAGAIN of pthread_create(3): those that run will do.
@@ -141,11 +155,8 @@ impl Shared {
                 }
             }
         }
-        if state.queue.is_empty() {
-            state.queued_since = Some(Instant::now());
-        }
         let name: Arc<str> = name.into();
-        state.queue.push_back(Arc::clone(&name));
+        state.enqueue(Arc::clone(&name));
         state.look_ups.entry(name).or_default().join(sender);
         drop(state);
         self.queued.notify_one();
@@ -184,10 +195,8 @@ impl Shared {
     fn next(&self) -> Arc<str> {
         let mut state = self.lock();
         loop {
-            while let Some(name) = state.queue.pop_front() {
-                if state.begin(&name) {
-                    return name;
-                }
+            if let Some(name) = state.begin_next() {
+                return name;
             }
             state.idle += 1;
             state = self
@@ -198,13 +207,23 @@ impl Shared {
         }
     }
 
-    fn finish(&self, name: &str, found: Found) {
+    fn finish(&self, name: &Arc<str>, found: Found) {
         let mut state = self.lock();
+        let refused = found == Err(LookUpError::Again);
+        let to_try_again = refused && state.is_to_try_again(name);
+        state.running -= 1;
+        if to_try_again {
+            state.enqueue(Arc::clone(name));
+            return;
+        }
         if !matches!(found, Err(LookUpError::Silent | LookUpError::Again)) {
             state.heard = Some(Instant::now());
+            state.pace.answered();
         }
         let look_up = state.look_ups.remove(name).unwrap_or_default();
         drop(state);
+        // This thread goes on with the next name; another may have been kept back.
+        self.queued.notify_one();
         for waiting in look_up.waiting {
             // Whoever has given up wants no answer.
             let _ = waiting.send(found.clone());
@@ -213,6 +232,24 @@ impl Shared {
 }
 
 impl State {
+    fn enqueue(&mut self, name: Arc<str>) {
+        if self.queue.is_empty() {
+            self.queued_since = Some(Instant::now());
+        }
+        self.queue.push_back(name);
+    }
+
+    /// Begins the look-up that was queued first, if one more may run.
+    fn begin_next(&mut self) -> Option<Arc<str>> {
+        while self.running < self.pace.at_once() {
+            let name = self.queue.pop_front()?;
+            if self.begin(&name) {
+                return Some(name);
+            }
+        }
+        None
+    }
+
     /// Begins a queued look-up, or drops it where everybody has given up.
     fn begin(&mut self, name: &str) -> bool {
         let Some(look_up) = self.look_ups.get_mut(name) else {
@@ -223,7 +260,20 @@ impl State {
             return false;
         }
         look_up.begun = Some(Instant::now());
+        look_up.tries += 1;
+        self.running += 1;
         true
+    }
+
+    /// Whether a look-up was refused because the name server was asked for too much at once. It
+    /// counts as queued then.
+    fn is_to_try_again(&mut self, name: &str) -> bool {
+        let look_up = self.look_ups.get_mut(name);
+        let Some(look_up) = look_up.filter(|look_up| look_up.tries < TRIES) else {
+            return false;
+        };
+        let begun = look_up.begun.take();
+        begun.is_some_and(|begun| self.pace.refused(begun, self.running))
     }
 }
 
@@ -272,10 +322,10 @@ mod tests {
         assert!(!reason.contains("lookup address information"), "{reason}");
     }
 
-    /// A resolver whose only thread is busy: nothing that is queued begins.
+    /// A resolver whose threads are busy: nothing that is queued begins.
     fn stuck() -> Resolver {
-        let resolver = Resolver::new(1, Family::Any);
-        resolver.shared.lock().threads = 1;
+        let resolver = Resolver::new(100, Family::Any);
+        resolver.shared.lock().threads = 100;
         resolver
     }
 
@@ -293,7 +343,10 @@ mod tests {
             assert_eq!((state.queue.len(), state.look_ups.len()), (1, 1));
             assert!(state.look_ups["x"].waiting.len() < 10);
         }
-        resolver.shared.finish("x", Err(LookUpError::Unknown));
+        assert!(resolver.shared.lock().begin("x"));
+        resolver
+            .shared
+            .finish(&"x".into(), Err(LookUpError::Unknown));
         assert_eq!(again.try_recv(), Ok(Err(LookUpError::Unknown)));
         assert!(!resolver.is_busy());
     }
@@ -323,5 +376,37 @@ mod tests {
         assert!(shared.end("x", since, second) < heard);
         assert_eq!(shared.end("x", late, second), late + second);
         assert_eq!(shared.end("y", since, second), heard + second);
+    }
+
+    #[test]
+    fn a_name_that_an_overloaded_server_refuses_is_looked_up_again() {
+        let resolver = stuck();
+        let shared = &resolver.shared;
+        let names: Vec<Arc<str>> = (0..100).map(|n| n.to_string().into()).collect();
+        let mut found: Vec<_> = names
+            .iter()
+            .map(|name| shared.submit(name).unwrap())
+            .collect();
+        while shared.lock().begin_next().is_some() {}
+        assert_eq!(shared.lock().running, 100);
+        for name in &names {
+            shared.finish(name, Err(LookUpError::Again));
+        }
+        assert!(found.iter_mut().all(|found| found.try_recv().is_err()));
+        {
+            let state = shared.lock();
+            assert_eq!((state.queue.len(), state.running), (100, 0));
+            assert_eq!(state.pace.at_once(), 50);
+        }
+        // A server that fails whoever asks is not asked for ever.
+        for _ in 0..100 * TRIES {
+            let Some(name) = shared.lock().begin_next() else {
+                break;
+            };
+            shared.finish(&name, Err(LookUpError::Again));
+        }
+        let told = Ok(Err(LookUpError::Again));
+        assert!(found.iter_mut().all(|found| found.try_recv() == told));
+        assert!(!resolver.is_busy());
     }
 }

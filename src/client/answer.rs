@@ -40,7 +40,7 @@ impl Answer {
 pub struct Round {
     /// In the order given, or found.
     pub answers: Vec<Answer>,
-    /// One line: nobody could be asked, or not everybody is listed.
+    /// One line: no host could be asked, or the list is incomplete.
     pub failure: Option<String>,
 }
 

@@ -21,6 +21,7 @@ pub mod output;
 mod query;
 pub mod report;
 mod session;
+mod slots;
 mod terminal;
 mod watch;
 
@@ -48,7 +49,7 @@ pub fn main() -> ExitCode {
         Ok(options) => run(&options, begun),
         Err(status) => status,
     };
-    // Look-ups that are stuck in a thread end with the process: nobody joins them.
+    // Threads whose look-up is stuck are not joined: they end with the process.
     ExitCode::from(status)
 }
 
@@ -77,7 +78,7 @@ fn run(options: &Options, begun: Instant) -> u8 {
     }
     let settings = settings(options, hosts.targets.len());
     if hosts.targets.is_empty() && !options.discover {
-        // Only bad lines, told above: nobody's rows, in a form that a reader can parse.
+        // Only bad lines, reported above: print no rows, in a form that a program can parse.
         let nobody = output::write(&mut io::stdout(), &mut io::stderr(), &settings, &[]);
         return status(nobody.map(|()| false), false);
     }

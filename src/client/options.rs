@@ -228,7 +228,7 @@ fn checked(options: Options) -> Result<Options, clap::Error> {
 }
 
 /// Whether this can only be meant as an option's value: the resolver would take `5` for 0.0.0.5,
-/// which is nobody's address.
+/// which is no host's address.
 fn is_number(word: &str) -> bool {
     let plain = |c: char| c.is_ascii_digit() || c == '.';
     word.chars().all(plain)

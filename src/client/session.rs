@@ -1,8 +1,8 @@
 //! Everything that outlives one round of questions, and the round itself.
 //!
 //! Comes in: the options and the targets. Goes out: the answers, printed, and whether all of them
-//! were answers. The answers of a round come through one channel, whoever asks: the fleet's workers
-//! or the search of the local networks. `--watch` asks several rounds of one session: the runtime,
+//! were answers. The answers of a round come through one channel, from the fleet's workers or from
+//! the search of the local networks. `--watch` asks several rounds of one session: the runtime,
 //! the threads of the resolver and the buffer are made once.
 
 use std::io::{self, BufWriter, Write};
@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Answer, Round};
+use super::answer::Round;
 use super::discover;
 use super::fleet::descriptors;
 use super::fleet::{self, Plan};
@@ -23,25 +23,23 @@ use super::hosts::target::Target;
 use super::options::Options;
 use super::output::{self, Format, Row, Settings, is_success, sort};
 use super::query::address::Family;
-use super::query::failure::{seconds, words};
+use super::query::failure::words;
 use super::query::reply::REPLY_MAX;
 use super::query::{self, Prober};
+use super::slots::{Arrival, Late, Slots};
 use super::terminal::progress::Progress;
 use super::watch;
 
-/// For standard output, bytes: a table of thousands leaves in a few writes.
+/// The buffer of standard output, bytes: a table of thousands of rows takes a few writes.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// The most answers that are taken out of the channel at a time.
+/// At most this many answers are taken out of the channel at a time.
 const BATCH: usize = 1024;
 
-/// How much of a reply is kept where more than one host is asked, bytes; but all of it where it is
-/// printed as it came. Text is printed in the order given, so a slow host holds all that the later
-/// ones have said: up to 64 KiB each is the price of not cutting.
+/// How much of a reply is kept where more than one host is asked, bytes. `text` keeps all of it,
+/// since it prints replies as they came, in the order given: while a slow host is waited for, up to
+/// 64 KiB of each later host are held.
 const KEPT_OF_MANY: usize = 1024;
-
-/// An answer, with its slot in the order given.
-type Arrival = (usize, Answer);
 
 /// The hosts of one call, and what is needed to ask them.
 pub(super) struct Session {
@@ -104,7 +102,7 @@ impl Session {
                     _ => slots.put(slot, answer),
                 }
             }
-            // Whoever reads the other end sees the lines now.
+            // The reader sees the lines at once.
             if format == Format::Jsonl {
                 out.flush()
             } else {
@@ -157,13 +155,13 @@ impl Session {
         };
         let watching = watch::run(self.settings, interval, self.discover, round);
         let good = self.runtime.block_on(watching);
-        // A write whose reader sleeps ends with the process: nobody waits for it.
+        // A write that is blocked by its reader ends with the process; do not wait for it.
         self.runtime.shutdown_background();
         good
     }
 
     /// Asks every host; `take` gets the answers as they come, and its error ends the asking. The
-    /// result is one line where nobody could be asked at all, or not everybody is listed.
+    /// result is one line where no host could be asked at all, or the list is incomplete.
     async fn round(
         &self,
         mut progress: Progress,
@@ -247,72 +245,5 @@ fn asking(options: &Options, settings: &Settings) -> query::Settings {
             Format::Json | Format::Jsonl if settings.many => KEPT_OF_MANY,
             _ => REPLY_MAX,
         },
-    }
-}
-
-/// `--deadline`: the hosts that have not answered.
-struct Late {
-    end: Instant,
-    time: Duration,
-    answered: Vec<bool>,
-}
-
-impl Late {
-    fn new((end, time): (Instant, Duration), targets: &[Target]) -> Late {
-        Late {
-            end,
-            time,
-            answered: vec![false; targets.len()],
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.end <= Instant::now()
-    }
-
-    fn note(&mut self, batch: &[Arrival]) {
-        for (slot, _) in batch {
-            // What a search finds has no slot beforehand.
-            if let Some(answered) = self.answered.get_mut(*slot) {
-                *answered = true;
-            }
-        }
-    }
-
-    /// Those that have not answered are down.
-    fn answers(&self, targets: &[Target]) -> Vec<Arrival> {
-        let time = seconds(self.time);
-        let reason = format!("no answer within the deadline of {time} s");
-        let late = self
-            .answered
-            .iter()
-            .enumerate()
-            .filter(|(_, answered)| !**answered);
-        late.map(|(slot, _)| (slot, Answer::down(&targets[slot].word, &reason)))
-            .collect()
-    }
-}
-
-/// The answers of one round, in the order given whoever answers first.
-struct Slots(Vec<Option<Answer>>);
-
-impl Slots {
-    fn new(hosts: usize) -> Slots {
-        let mut slots = Vec::new();
-        slots.resize_with(hosts, || None);
-        Slots(slots)
-    }
-
-    fn put(&mut self, slot: usize, answer: Answer) {
-        if self.0.len() <= slot {
-            self.0.resize_with(slot + 1, || None);
-        }
-        self.0[slot] = Some(answer);
-    }
-
-    /// Without those that gave none.
-    #[allow(clippy::filter_map_identity)] // It collects in place, where flatten() would copy.
-    fn into_answers(self) -> Vec<Answer> {
-        self.0.into_iter().filter_map(|answer| answer).collect()
     }
 }

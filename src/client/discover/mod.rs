@@ -1,4 +1,4 @@
-//! `--discover`: one question to everybody on the local networks, and whoever answers.
+//! `--discover`: one request to every host on the local networks, and the hosts that answer.
 //!
 //! Comes in: the interfaces. Goes out: one [`Answer`] for each address that answered within the
 //! timeout, as it comes. The question is repeated, because broadcasts are the first that a busy
@@ -37,8 +37,8 @@ const KEPT_MAX: usize = 64 << 20;
 /// Room for the answers of a whole network at once, bytes; what the system gives of it is enough.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// Asks everybody; the answers go to `answers` with their number. The error is one line: nobody
-/// could be asked, or there are too many answers for a list.
+/// Asks every host; the answers go to `answers` with their number. The error is one line: no
+/// request could be sent, or there are too many answers for a list.
 pub(crate) async fn discover(
     prober: Rc<Prober>,
     answers: UnboundedSender<(usize, Answer)>,
@@ -65,7 +65,7 @@ pub(crate) async fn discover(
     let repeat = async {
         for after in REPEATS {
             sleep_until(begun + after).await;
-            // It went out once: a failure now is a network that went away meanwhile.
+            // It was sent once; a failure now means that a network went away since.
             let _ = sockets.send_all(&probes);
         }
         pending().await
@@ -153,8 +153,7 @@ impl Search<'_> {
             return pending().await;
         };
         while !self.is_full() {
-            // An error is not the end of the others' answers, and it is taken off the socket by
-            // being told, recv(2).
+            // An error of one answer does not end the others, and recv(2) clears it.
             if let Ok((length, Some(from))) = socket.receive_from(&self.prober.buffer).await {
                 self.note(from, length);
             }
@@ -178,7 +177,7 @@ impl Search<'_> {
             rtt: Some(self.begun.elapsed()),
             at: SystemTime::now(),
         };
-        // Where nobody wants to know any more, the search ends.
+        // If the receiver is gone, discover() ends by itself.
         let _ = self.answers.send((seen.len() - 1, answer));
     }
 

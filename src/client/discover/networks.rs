@@ -1,4 +1,4 @@
-//! The local networks: this machine's interfaces → where a question to everybody goes.
+//! The local networks: this machine's interfaces → the broadcast and multicast addresses to ask.
 //!
 //! IPv4: the broadcast address of each address of each interface. IPv6: the all-nodes group
 //! ff02::1 (RFC 4291 section 2.7.1) on each interface that has multicast. The loopback interface
@@ -15,7 +15,7 @@ use crate::client::query::address::Family;
 /// RFC 4291 section 2.7.1, link-local scope.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// One question to everybody on one network.
+/// One request to every host on one network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probe {
     /// The broadcast or multicast address.
@@ -121,8 +121,8 @@ fn probe(interface: &Interface, port: u16) -> Option<Probe> {
     }
 }
 
-/// The last address of the network, which is everybody's. A /31 or /32 has none, RFC 3021: there
-/// is nobody to find.
+/// The broadcast address of the network, its last one. A /31 or /32 has none, RFC 3021: there is no
+/// other host to find.
 fn last_of(own: Ipv4Addr, netmask: Ipv4Addr) -> Option<Ipv4Addr> {
     let mask = netmask.to_bits();
     (mask.count_ones() < 31).then(|| Ipv4Addr::from_bits(own.to_bits() | !mask))

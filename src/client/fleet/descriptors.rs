@@ -2,7 +2,7 @@
 //!
 //! Comes in: `--jobs` and the limit. Goes out: a [`Budget`] that stays within the limit. The soft
 //! limit is raised to the hard one first: it is low for the sake of programs that use select(2),
-//! and this is none. Running out all the same is no failure, only a wait for the next close.
+//! which this one does not. If descriptors run out nevertheless, a host waits for the next close.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 

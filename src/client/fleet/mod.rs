@@ -1,9 +1,9 @@
 //! Many hosts at once, on one thread.
 //!
 //! Comes in: targets, and how many may be asked at a time. Goes out: each host's answer through a
-//! channel, with its slot in the order given, as soon as it is there. A fixed number of workers
+//! channel, with its slot in the order given, as soon as it is known. A fixed number of workers
 //! take one host after the other, so that memory and descriptors follow the hosts at once and not
-//! the hosts in all. Hosts that need no look-up go first: slow names delay nobody but names. A host
+//! the hosts in all. Hosts that need no look-up go first, so that a slow name server delays names only. A host
 //! that is to be tried again (`--wait`) holds no worker while there are hosts that were not asked
 //! yet; where no worker is free in time, it is tried late, but with time for an answer.
 
@@ -37,8 +37,8 @@ pub(crate) struct Plan {
 }
 
 /// Starts to ask all of `targets`, by tasks of the `LocalSet` that this runs in. Each answer goes
-/// to `answers` with its slot; the channel is closed behind the last one. Nobody is asked any more
-/// once its other end is dropped.
+/// to `answers` with its slot; the channel is closed after the last one. Once its other end is
+/// dropped, no further host is asked.
 pub(crate) fn start(
     prober: &Rc<Prober>,
     targets: &Rc<[Target]>,
@@ -127,7 +127,7 @@ impl Fleet {
         Some((at, task))
     }
 
-    /// Asks once; the second value tells whether a later try may go better.
+    /// Asks once. The second value is whether a later try may succeed.
     async fn ask(&self, task: &Task) -> (Answer, bool) {
         let limit = |most| task.policy.for_try(task.begun.elapsed(), most);
         let (mut answer, again) = self.prober.ask(&self.targets[task.slot], limit).await;

@@ -1,7 +1,7 @@
 //! `--wait`: when to try again. Pure.
 //!
-//! APUE's connect_retry (16.4) pauses 1, 2, 4 … seconds; so do we, to a bound, because a machine
-//! that is back should not wait for a minute to be seen. The last pause is cut so that one try is
+//! APUE's connect_retry (16.4) pauses 1, 2, 4 … seconds. This does, too, up to a bound, so that a
+//! machine that is back is seen soon. The last pause is cut so that one try is
 //! left before the time is over.
 
 use std::time::Duration;
@@ -29,9 +29,9 @@ impl RetryPolicy {
         }
     }
 
-    /// The time for a try that begins `since` after the first. One that begins late, because
-    /// other hosts had their turn, has what was kept for the last try all the same: in no time
-    /// nobody answers. Rounded, for it is told to the user.
+    /// The time for a try that begins `since` after the first. A try that begins late, because
+    /// other hosts had their turn, still has the time that is reserved for the last one. Rounded
+    /// to milliseconds, since messages quote it.
     pub(super) fn for_try(&self, since: Duration, timeout: Duration) -> Duration {
         let Some(total) = self.total else {
             return timeout;
@@ -55,13 +55,13 @@ impl RetryPolicy {
     }
 }
 
-/// Kept for the last try: a second, or a quarter of what is shorter than four.
+/// Reserved for the last try: a second, or a quarter of a total below four.
 fn last(total: Duration) -> Duration {
     FIRST.min(total / 4)
 }
 
 /// Whether a machine with this `uptime` has booted within the time `since` a call began. An uptime
-/// line tells whole minutes, so that time is rounded up to one.
+/// line has whole minutes, so that time is rounded up to one.
 pub(super) fn has_rebooted(uptime: Duration, since: Duration) -> bool {
     uptime.as_secs() < since.as_secs().div_ceil(60).max(1) * 60
 }

@@ -3,7 +3,7 @@
 //! std opens /dev/null in the place of a standard descriptor that is closed, before `main`, so that
 //! no other file gets its number; and it drops what is written to a descriptor that is not open for
 //! writing (EBADF). Either way every write seems to succeed, and an answer is lost in silence.
-//! Afterwards a /dev/null of std's cannot be told from one that the user gave (Python's
+//! Afterwards a /dev/null of std's cannot be distinguished from the user's own (Python's
 //! `subprocess.DEVNULL` and daemon(3) open it for reading and writing, too). So this looks before
 //! std does.
 

@@ -56,7 +56,7 @@ fn milliseconds(rtt: Duration) -> f64 {
     (rtt.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Rounded to the minute, which is all that an uptime line tells.
+/// Rounded to the minute, the resolution of an uptime line.
 fn boot_time(at: SystemTime, report: &Report) -> Option<String> {
     let half = Duration::from_secs(30);
     let seconds = clock::unix_seconds(at.checked_sub(report.uptime)?.checked_add(half)?)?;

@@ -33,8 +33,7 @@ pub(super) use self::text::push as push_text;
 /// What to say where [`is_closed`].
 pub(super) const CLOSED: &str = "standard output is closed, or cannot be written to";
 
-/// One line on standard error. That it cannot be written is nobody's business: there is no other
-/// place to say so.
+/// One line on standard error. If it cannot be written, there is no other place to report that.
 pub(super) fn complain(line: impl Display) {
     let _ = writeln!(io::stderr(), "ruptime: {line}");
 }

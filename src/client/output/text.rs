@@ -7,8 +7,8 @@ use crate::client::answer::Status;
 use crate::escape;
 
 /// Replies go to `out`, failures and changes to `err`. What came before is flushed first, so that
-/// both streams on one terminal stay in order. A standard error that cannot be written to leaves
-/// nobody to tell.
+/// both streams on one terminal stay in order. If standard error cannot be written to, there is
+/// no place to report that.
 pub(super) fn write(
     out: &mut impl Write,
     err: &mut impl Write,

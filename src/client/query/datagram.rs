@@ -2,7 +2,7 @@
 //!
 //! Comes in: the addresses of one host. Goes out: the reply, or the most telling failure. Each
 //! address has a connected socket of its own, so that the kernel drops what others send, a late
-//! duplicate can never reach another host's request, and a closed port is told at once
+//! duplicate can never reach another host's request, and a closed port is reported at once
 //! (ECONNREFUSED from the ICMP error, udp(7)). A request or an answer can be lost: the request is
 //! repeated after pauses that double. Of several addresses all that were asked may still answer.
 
@@ -69,7 +69,7 @@ pub(super) async fn exchange(prober: &Prober, socket: &Socket) -> Result<Reply, 
 async fn receive(prober: &Prober, socket: &Socket) -> Result<Reply, Errno> {
     let once = |fd| {
         let mut buffer = prober.buffer.borrow_mut();
-        // With MSG_TRUNC a datagram that was cut tells its whole length, recv(2).
+        // With MSG_TRUNC the result is the whole length of a datagram that was cut, recv(2).
         let length = recv(fd, &mut buffer, MsgFlags::MSG_TRUNC)?;
         let mut reply = Reply::default();
         let there = length.min(buffer.len());

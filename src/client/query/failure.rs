@@ -133,7 +133,7 @@ pub(crate) fn words(errno: Errno) -> String {
     text.to_owned()
 }
 
-/// `5`, `0.25`: exactly, where a float would tell its rounding.
+/// `5`, `0.25`: exact, without the rounding of a float.
 pub(crate) fn seconds(time: Duration) -> String {
     let text = format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
     let text = text.trim_end_matches('0');

@@ -103,7 +103,7 @@ impl Prober {
             resolver: Resolver::new(budget.look_ups, settings.family),
             neighbours: Neighbours::new(hosts),
             settings,
-            // One byte more than a reply may have, so that one receive can tell.
+            // One byte more than a reply may have, so that one receive detects a longer one.
             buffer: RefCell::new(vec![0; reply::REPLY_MAX + 1].into_boxed_slice()),
             spare: Cell::new(budget.spare),
             alone: budget.jobs == 1,
@@ -119,8 +119,8 @@ impl Prober {
     }
 
     /// Asks one host once. `limit` cuts the time of a part that is about to begin, the look-up or
-    /// the exchange, to what the caller has left. The second value tells whether a later try may
-    /// go better.
+    /// the exchange, to what the caller has left. The second value is whether a later try may
+    /// succeed.
     pub(crate) async fn ask(
         &self,
         target: &Target,
@@ -208,9 +208,9 @@ impl Prober {
         Some(Spare(&self.spare))
     }
 
-    /// A new socket. Where the process or the machine has no descriptor left (look-ups open some
-    /// that nobody counts), it waits until there is one: the host's deadline bounds that, and what
-    /// was missing is told then. Where this host is alone, nothing will be given back.
+    /// A new socket. If the process or the machine has no descriptor left (look-ups open some that
+    /// are not counted), this waits until another probe closes one; the host's time bounds the
+    /// wait, and the failure then names the shortage. If this is the only probe, it fails at once.
     async fn open(
         &self,
         family: AddressFamily,

@@ -64,7 +64,7 @@ impl Neighbours {
         for (room, is_v4) in [(&self.v4, true), (&self.v6, false)] {
             let mut family = addresses.iter().filter(|a| a.is_ipv4() == is_v4);
             if family.find(near).is_some() {
-                // An error would mean a closed semaphore; nobody closes it.
+                // An error would mean a closed semaphore, and it is never closed.
                 if let Ok(permit) = Arc::clone(room).acquire_owned().await {
                     turn.0.push((Instant::now(), permit));
                 }
@@ -116,7 +116,7 @@ impl Network {
 }
 
 /// The networks of this machine's interfaces that have neighbours. None where they cannot be
-/// listed: then nobody waits.
+/// listed: then no host waits.
 fn attached() -> Vec<Network> {
     let without =
         InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_POINTOPOINT | InterfaceFlags::IFF_NOARP;

@@ -3,7 +3,7 @@
 //! Comes in: the addresses in the order in which to try them, and what an attempt is: a connect
 //! for streams, a whole exchange for datagrams. Goes out: what the first attempt that succeeds
 //! gives. The next attempt starts when one has failed, or 250 ms after the last one started; those
-//! that are under way go on meanwhile.
+//! that are under way go on.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! One non-blocking socket under tokio's reactor: connect, send, receive, each by its errno.
 //!
 //! All kinds (TCP, UDP, the three UNIX ones) go through here, because tokio has no seqpacket, and
-//! its UNIX streams do not tell a full backlog (EAGAIN, try again) from a refusal.
+//! its UNIX streams do not distinguish a full backlog (EAGAIN, try again) from a refusal.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};

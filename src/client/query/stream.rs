@@ -22,8 +22,8 @@ pub(super) async fn ask(
     trace: &Trace,
 ) -> Result<Reply, Failure> {
     if let [address] = addresses {
-        // Its connect is not waited for: the first receive tells a failure as well, and that is
-        // two system calls less for each of thousands of hosts.
+        // Do not wait for the connect: the first receive reports its failure as well, and that
+        // saves two system calls for each of thousands of hosts.
         let socket = start(prober, *address, trace).await?;
         return read_to_end(prober, &socket, MsgFlags::empty(), trace).await;
     }

@@ -1,4 +1,4 @@
-//! What is known of a probe while it runs, so that a time-out can tell it too.
+//! What is known of a probe while it runs, so that a time-out can be reported with it.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ pub(super) struct Trace {
     /// When the first connect or send began.
     begun: Cell<Option<Instant>>,
     some_bytes: Cell<bool>,
-    /// What this machine is short of, while a socket waits for it.
+    /// What this machine has run out of, while a socket waits for it.
     pub(super) short: Cell<Option<Errno>>,
 }
 
@@ -62,7 +62,7 @@ impl Trace {
         }
     }
 
-    /// Not the host's fault where this machine was short of something.
+    /// Reports a shortage of this machine rather than a time-out of the host.
     fn timed_out(&self, after: Duration) -> Failure {
         if let Some(errno) = self.short.get() {
             return Failure::Os(errno);

@@ -63,7 +63,7 @@ async fn connect(
     loop {
         match socket::start(&fd, address) {
             Ok(()) => return Socket::watch(fd).map_err(Failure::Os),
-            // The backlog is full, and no poll tells when there is room; connect(2).
+            // The backlog is full, and poll(2) does not report when there is room; connect(2).
             Err(Errno::EAGAIN) => sleep(pause).await,
             Err(errno) => return Err(Failure::Os(errno)),
         }

@@ -17,7 +17,7 @@ pub(crate) struct Frame {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) text: String,
-    /// Something is amiss or has changed: shown first when not all lines fit.
+    /// The host is not up, or has changed: shown first when not all lines fit.
     pub(crate) urgent: bool,
 }
 
@@ -51,7 +51,7 @@ impl Frame {
     }
 }
 
-/// Cuts a line to so many columns; colours take none and are kept, so that they are switched off
+/// Cuts a line to `columns`. Colours take no columns and are kept, so that they are switched off
 /// again. A tab goes to the next multiple of eight, as on the screen.
 fn clip(line: &str, columns: usize) -> String {
     let mut out = String::with_capacity(line.len());

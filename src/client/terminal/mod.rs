@@ -8,7 +8,8 @@ pub(super) mod signals;
 use std::env;
 use std::ffi::OsStr;
 
-/// Whether a terminal of ours knows control sequences; term(7). Without TERM nobody knows.
+/// Whether the terminal knows control sequences, by TERM; term(7). Without TERM assume that it
+/// does not.
 pub(super) fn can_draw() -> bool {
     knows_sequences(env::var_os("TERM").as_deref())
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Nobody wants to be told about what is over before it is read.
+/// A call that is over before this needs no progress line.
 const DELAY: Duration = Duration::from_secs(1);
-/// The clock in the line goes on when no host answers.
+/// The clock in the line advances even if no host answers.
 const REDRAW: Duration = Duration::from_millis(200);
 /// Columns between the brackets.
 const BAR: usize = 30;
@@ -20,7 +20,7 @@ const CLEAR: &str = "\r\x1b[K";
 #[derive(Debug)]
 pub(crate) struct Progress {
     answered: usize,
-    /// None when nobody knows how many will answer.
+    /// None if it is not known how many will answer.
     hosts: Option<usize>,
     begun: Instant,
     /// When the line is drawn next; None: never.
@@ -30,7 +30,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// For this many hosts. Draws only if it `may`: where standard error is a terminal that can be
-    /// drawn on, and nothing else is written across the line meanwhile.
+    /// drawn on, and nothing else is written to it at the same time.
     pub(crate) fn new(hosts: Option<usize>, may: bool) -> Self {
         let begun = Instant::now();
         Self {

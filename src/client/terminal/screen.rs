@@ -42,7 +42,7 @@ impl Screen {
     /// Gives the terminal back as it was.
     pub(crate) fn suspend(&mut self) -> io::Result<()> {
         if let Some(before) = self.before.take() {
-            // What was typed meanwhile was not meant for the shell. The terminal may be gone (a
+            // Discard what was typed: it was not meant for the shell. The terminal may be gone (a
             // hang-up); there is nothing left to set then.
             let _ = termios::tcsetattr(io::stdin().as_fd(), SetArg::TCSAFLUSH, &before);
         }
@@ -65,7 +65,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // There is no place left to report a failure.
         let _ = self.suspend();
     }
 }
@@ -87,7 +87,7 @@ fn size() -> Size {
 }
 
 /// No echo into the table; Ctrl-C and Ctrl-Z stay signals. Gives the settings before. Where
-/// standard input is no terminal (hosts come from it) nobody types.
+/// standard input is no terminal (hosts come from it) there is no echo to switch off.
 fn no_echo() -> Option<Termios> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {

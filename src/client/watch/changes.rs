@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::client::answer::{Answer, Status};
 use crate::client::output::clock::Local;
 
-/// An uptime line tells minutes, and a rounded one may go back by one.
+/// The resolution of an uptime line; one that is rounded may go back by that much.
 const RESOLUTION: Duration = Duration::from_secs(60);
 
 /// What is new about a host.
@@ -17,7 +17,7 @@ pub(super) enum Change {
     None,
     /// Its uptime went back.
     Rebooted,
-    /// It answers again; its uptime tells whether it booted in between.
+    /// It answers again; its uptime shows whether it booted in between.
     BackUp { rebooted: bool },
     /// It stopped answering, or stopped making sense, in this round or an earlier one.
     Since(SystemTime),
@@ -39,15 +39,15 @@ impl Change {
 #[derive(Debug)]
 struct Past {
     status: Status,
-    /// When it came to be so; None when it was so from the first round on, for then nobody knows.
+    /// Since when; None if it was so in the first round already, and the time is unknown.
     since: Option<SystemTime>,
-    /// The last uptime that it told, and when.
+    /// The last uptime that it reported, and when.
     uptime: Option<(Duration, SystemTime)>,
 }
 
 impl Past {
-    /// Whether a host that tells this uptime, in answer to a question of `at`, has booted since it
-    /// last told one. Two lines prove it: the uptime went back by more than their resolution, or
+    /// Whether a host that reports this uptime, in answer to a request at `at`, has booted since it
+    /// last reported one. Two lines prove it: the uptime went back by more than their resolution, or
     /// it is shorter than the time between them, and the machine booted later by at least that
     /// resolution.
     fn has_rebooted(&self, uptime: Duration, at: SystemTime) -> bool {
@@ -83,7 +83,7 @@ impl History {
     }
 
     /// The hosts that answered in an earlier round and are not in this one, which a search finds
-    /// anew each time: down, as far as anybody can tell. Sorted by name, since they have no slot.
+    /// anew each time: they count as down. Sorted by name, since they have no slot.
     pub(super) fn absent(&self, answers: &[Answer]) -> Vec<Answer> {
         let here: HashSet<&str> = answers.iter().map(|answer| answer.host.as_str()).collect();
         let gone = self

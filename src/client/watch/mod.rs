@@ -27,8 +27,8 @@ use crate::client::terminal::screen::Screen;
 use crate::client::terminal::signals::{Event, Signals};
 
 /// Asks every `interval`, from the start of one round to the start of the next (or at once, where
-/// a round took longer), until the user leaves. Ok: whether everybody answered in the last whole
-/// round; not so before the first. `search`: each round finds the hosts anew.
+/// a round took longer), until the user leaves. Ok: whether every host answered in the last whole
+/// round; false before the first. `search`: each round finds the hosts anew.
 ///
 /// # Errors
 /// Asking failed; standard output cannot be written to, or signals cannot be taken over.
@@ -56,9 +56,9 @@ pub(crate) async fn run(
     }
 }
 
-/// Writes to standard error and standard output on a thread apart, because a write to a pipe whose
-/// reader sleeps cannot be interrupted: a signal ends the process all the same. A standard error
-/// that cannot be written to leaves nobody to tell.
+/// Writes to standard error and standard output on a thread of its own, since a write to a pipe
+/// blocks while its reader does not read, and a signal must end the process nevertheless. If
+/// standard error cannot be written to, there is no place to report that.
 pub(crate) async fn print(out: Vec<u8>, err: Vec<u8>) -> io::Result<()> {
     let write = move || {
         let _ = io::stderr().write_all(&err);
@@ -69,7 +69,7 @@ pub(crate) async fn print(out: Vec<u8>, err: Vec<u8>) -> io::Result<()> {
     spawn_blocking(write).await.map_err(io::Error::other)?
 }
 
-/// Whether a round was one in which everybody answered, and anybody.
+/// Whether there were hosts in a round, and all of them answered.
 fn is_good(format: Format, round: &Round) -> bool {
     let mut outcomes = round.answers.iter().map(|answer| &answer.outcome);
     let everybody = outcomes.all(|outcome| is_success(format, outcome));
@@ -89,7 +89,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// First the signals, then the screen: no signal finds it taken and nobody to give it back.
+    /// First the signals, then the screen, so that no signal ends the process with the screen taken.
     fn start(settings: Settings, interval: Duration, search: bool) -> io::Result<Self> {
         let drawn = settings.terminal == Terminal::Screen;
         let watch = Self {
@@ -109,7 +109,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Waits for `future` and handles what happens meanwhile. None: the user wants to leave.
+    /// Waits for `future` and handles signals while it does. None: the user wants to leave.
     async fn until<F: Future>(&mut self, future: F) -> io::Result<Option<F::Output>> {
         let mut future = std::pin::pin!(future);
         loop {

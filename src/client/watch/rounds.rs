@@ -18,7 +18,7 @@ pub(super) struct View<'a> {
     pub(super) answers: &'a [Answer],
     /// One for each answer.
     pub(super) changes: &'a [Change],
-    /// Why nobody could be asked, or that not everybody is listed.
+    /// Why no host could be asked, or that the list is incomplete.
     pub(super) failure: Option<&'a str>,
 }
 

@@ -164,6 +164,24 @@ fn a_stuck_look_up_delays_nobody_not_even_the_end() {
     assert_eq!(told, 600, "{text}");
 }
 
+/// The call of ruptime-metrics.service.
+#[test]
+fn a_deadline_is_kept_whatever_the_name_servers_do() {
+    let conf = "nameserver 127.0.0.1\n";
+    let Some(machine) = Resolving::new(conf, LOCALHOST) else {
+        return;
+    };
+    let _silent = NameServer::new(&machine.namespace, "127.0.0.1", AT_ONCE, |_| Reply::Silence);
+    let names: String = (0..700).map(|n| format!("web{n}.test\n")).collect();
+    let options = ["-o", "openmetrics", "--deadline", "3", "-f", "-"];
+    let ran = machine.run(machine.client(&options), names.as_bytes());
+    let text = ran.text();
+    assert!(ran.status == 1 && text.ends_with("# EOF\n"), "{ran:?}");
+    assert_eq!(text.matches("ruptime_up{").count(), 700, "{text}");
+    // Before any of the names is given up.
+    assert!(ran.took < Duration::from_secs(12), "{:?}", ran.took);
+}
+
 #[test]
 fn a_name_with_a_thousand_addresses_is_tried_at_some() {
     let conf = "nameserver 127.0.0.1\n";

@@ -2,10 +2,17 @@
 //! `ruptimed`. See tests/common/lan.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use crate::common::BOUND;
 use crate::common::fake::{Ran, unshare};
+use crate::common::forge::Forger;
+use crate::common::netns::Namespace;
 use crate::common::temp::TempDir;
 
 /// What each machine runs.
@@ -120,4 +127,36 @@ fn nobody_is_an_answer_too() {
         (1, "[]\n", ""),
         "{ran:?}"
     );
+}
+
+#[test]
+fn attack_a_forger_fills_no_more_than_the_list_and_the_cut_is_told() {
+    let Some(network) = Namespace::new() else {
+        return;
+    };
+    let listed = 16_384;
+    let ran = network.enter(|| {
+        let service = UdpSocket::bind("0.0.0.0:10513").expect("a port of this namespace's own");
+        let forger = Forger::new();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                service.set_read_timeout(Some(BOUND)).expect("a time-out");
+                let (_, client) = service.recv_from(&mut [0]).expect("a request");
+                // Ever new addresses of this machine, until the client has enough.
+                let addresses = (0x7f01_0000_u32..0x7fff_0000).map(Ipv4Addr::from_bits);
+                for address in addresses.take_while(|_| !over.load(Ordering::Relaxed)) {
+                    forger.send(SocketAddr::from((address, 10_513)), client);
+                }
+            });
+            let arguments = ["--discover", "--timeout", "50", "-o", "jsonl"];
+            let ran = crate::common::fake::ruptime(&arguments);
+            over.store(true, Ordering::Relaxed);
+            ran
+        })
+    });
+    let told = format!("ruptime: too many answers: only the first {listed} are listed\n");
+    assert_eq!((ran.status, &*ran.err), (1, &*told));
+    assert_eq!(ran.text().lines().count(), listed);
+    assert!(ran.took < Duration::from_secs(25), "{:?}", ran.took);
 }

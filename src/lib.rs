@@ -20,6 +20,7 @@ pub mod daemon;
 pub mod escape;
 #[cfg(test)]
 mod found;
+mod rights;
 
 /// The service's name in services(5), looked up by the client.
 pub const SERVICE: &str = "ruptime";

@@ -20,8 +20,6 @@ const INTERRUPTED: u32 = 16;
 /// What a registered descriptor is to the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
-    /// A connection that is being ended.
-    Lingering(u64),
     /// The signal descriptor.
     Signals,
     /// The pipe that a shared run's output comes through.
@@ -32,19 +30,18 @@ pub(crate) enum Token {
     Datagrams(u32),
 }
 
-/// The kind is in the highest byte, the number below it.
-const KIND: u32 = 56;
+/// The kind is above the index.
+const KIND: u32 = 32;
 
 impl From<Token> for u64 {
     fn from(token: Token) -> u64 {
-        let (kind, number) = match token {
-            Token::Lingering(number) => (0, number),
-            Token::Signals => (1, 0),
-            Token::Output => (2, 0),
-            Token::Listener(index) => (3, index.into()),
-            Token::Datagrams(index) => (4, index.into()),
+        let (kind, index) = match token {
+            Token::Signals => (0, 0),
+            Token::Output => (1, 0),
+            Token::Listener(index) => (2, index),
+            Token::Datagrams(index) => (3, index),
         };
-        kind << KIND | number
+        kind << KIND | u64::from(index)
     }
 }
 
@@ -52,11 +49,10 @@ impl From<u64> for Token {
     fn from(data: u64) -> Token {
         let index = data as u32;
         match data >> KIND {
-            1 => Token::Signals,
-            2 => Token::Output,
-            3 => Token::Listener(index),
-            4 => Token::Datagrams(index),
-            _ => Token::Lingering(data),
+            0 => Token::Signals,
+            1 => Token::Output,
+            2 => Token::Listener(index),
+            _ => Token::Datagrams(index),
         }
     }
 }
@@ -103,11 +99,6 @@ impl Registry {
             is_armed: false,
             fd,
         }
-    }
-
-    /// For connections that are being ended, which register themselves.
-    pub(crate) fn epoll(&self) -> &Epoll {
-        &self.0
     }
 }
 
@@ -242,8 +233,6 @@ mod tests {
     #[test]
     fn tokens_survive_the_kernel() {
         for token in [
-            Token::Lingering(0),
-            Token::Lingering(1 << 40),
             Token::Signals,
             Token::Output,
             Token::Listener(0),

@@ -6,7 +6,6 @@
 //! (connections being ended), and takes new connections last and only while there is room, so that
 //! the kernel's backlog holds the others back and no client can crowd out another.
 
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -23,6 +22,7 @@ use super::datagrams::socket::DatagramSocket;
 use super::intake::Intake;
 use super::intake::admission::{Admission, Room, TurnedAway};
 use super::intake::listener::Listener;
+use super::intake::stream::Stream;
 use super::logging as log;
 use super::manager::Manager;
 use super::options::Options;
@@ -69,11 +69,15 @@ pub(crate) fn serve(options: &Options, sockets: Sockets, command: Command) -> Re
     for connection in connections {
         server.admit(connection, now);
     }
-    let why = server.run()?;
-    server.datagrams.report_refusals(None);
-    let counts = server.answers.counts();
-    log::stopping(why, counts.answered, counts.failed);
-    Ok(())
+    let left = server.run().map(|why| {
+        server.datagrams.report_refusals(None);
+        let counts = server.answers.counts();
+        log::stopping(why, counts.answered, counts.failed);
+    });
+    // The process ends with its sockets open: a close may sleep over descriptors that were passed to
+    // one of them, the end of a process does not.
+    std::mem::forget(server);
+    left
 }
 
 fn failed(what: &str) -> impl Fn(Errno) -> String {
@@ -87,7 +91,7 @@ impl Server {
         sockets: Sockets,
         command: Command,
         now: Instant,
-    ) -> Result<(Self, Vec<OwnedFd>), String> {
+    ) -> Result<(Self, Vec<Stream>), String> {
         let poll = Poll::new().map_err(failed("epoll_create1"))?;
         let registry = poll.registry();
         let signals = Signals::watch(registry).map_err(|(call, errno)| failed(call)(errno))?;
@@ -100,7 +104,7 @@ impl Server {
                     let index = listeners.len() as u32;
                     listeners.push(Listener::new(socket, registry, index));
                 }
-                Kind::Connection => connections.push(socket.fd),
+                Kind::Connection => connections.push(Stream::new(socket.fd, socket.family)),
                 Kind::Datagram => {
                     let name = socket.name.clone();
                     let socket = DatagramSocket::new(socket).map_err(failed(&name))?;
@@ -112,7 +116,7 @@ impl Server {
         }
         let server = Server {
             answers: Answers::new(options, command, registry.clone()),
-            linger: Linger::new(registry.clone()),
+            linger: Linger::new(),
             poll,
             signals,
             intake: Intake::new(listeners),
@@ -176,7 +180,7 @@ impl Server {
     fn arm(&mut self, now: Instant) {
         let is_serving = self.stop.is_none();
         let room = is_serving && self.room() != Room::Full;
-        self.intake.arm(room, now);
+        self.intake.arm(room, !self.linger.is_laden(), now);
         let room = is_serving && self.answers.has_room_for_datagram();
         self.datagrams.arm(room, now);
     }
@@ -193,7 +197,6 @@ impl Server {
                 Token::Signals | Token::Listener(_) => {}
                 Token::Output => self.answers.output_ready(now),
                 Token::Datagrams(index) => self.receive(index as usize, events, now),
-                Token::Lingering(id) => self.linger.ready(id, now),
             }
             self.deliver(now);
         }
@@ -279,14 +282,14 @@ impl Server {
     }
 
     /// Has a connection answered, or turns it away.
-    fn admit(&mut self, connection: OwnedFd, now: Instant) {
+    fn admit(&mut self, connection: Stream, now: Instant) {
         match self.admission.admit(connection) {
             Ok(connection) => {
                 self.last_active = now;
                 self.answers.connection(connection, now);
                 self.deliver(now);
             }
-            Err(TurnedAway(fd, reply)) => Linger::dismiss(fd, reply),
+            Err(TurnedAway(stream, reply)) => self.linger.dismiss(stream, reply),
         }
     }
 
@@ -317,8 +320,8 @@ impl Server {
             for client in clients {
                 match client {
                     Client::Connection(connection) => {
-                        let fd = self.admission.release(connection);
-                        self.linger.finish(fd, reply.clone(), now);
+                        let stream = self.admission.release(connection);
+                        self.linger.finish(stream, reply.clone(), now);
                     }
                     Client::Datagram(index, request) => {
                         if let Some(reply) = reply.clone() {

@@ -9,7 +9,7 @@ use nix::Result;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::sys::socket::{SockFlag, accept4};
+use nix::sys::socket::{SockFlag, SockaddrLike, UnixAddr, accept4};
 use nix::unistd::Pid;
 
 /// Takes the next connection out of a listener's backlog, close-on-exec and blocking
@@ -35,6 +35,18 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
 pub(crate) fn stop_ignoring_sigchld() -> Result<()> {
     // SAFETY: SIG_DFL installs no handler, so no code of ours can run at a bad moment.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
+}
+
+/// Gives the address of a UNIX socket no more than the length that the kernel takes. It tells one
+/// more for a path that fills `sun_path`: its closing NUL, for which there is no room (unix(7),
+/// BUGS).
+pub(crate) fn clamp(address: &mut UnixAddr) {
+    let longest = size_of::<libc::sockaddr_un>();
+    if address.len() as usize > longest {
+        // SAFETY: the length is that of the whole structure, all of which is initialized. It cannot
+        // fail: a UNIX address has no fixed length.
+        let _ = unsafe { address.set_length(longest) };
+    }
 }
 
 /// A child that has ended and is not reaped yet.

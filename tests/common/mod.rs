@@ -12,6 +12,7 @@ pub(crate) mod datagrams;
 pub(crate) mod dns;
 pub(crate) mod fake;
 pub(crate) mod forge;
+pub(crate) mod laden;
 pub(crate) mod launchers;
 pub(crate) mod manager;
 pub(crate) mod net;
@@ -19,6 +20,7 @@ pub(crate) mod netns;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod runs;
+pub(crate) mod strace;
 pub(crate) mod temp;
 pub(crate) mod terminal;
 

@@ -226,6 +226,11 @@ impl Client {
         String::from_utf8(reply).expect("text")
     }
 
+    /// The socket itself.
+    pub(crate) fn socket(&self) -> &UnixStream {
+        &self.socket
+    }
+
     /// Goes away with RST instead of FIN (SO_LINGER of socket(7)); a UNIX socket is just closed.
     pub(crate) fn reset(self) {
         let now = linger {

@@ -95,27 +95,3 @@ pub(crate) fn launch_with(call: &str, errno: &str, only_on: Option<&str>) -> Lau
         None => launch,
     }
 }
-
-/// True where strace can do its work here; else why not has been told.
-pub(crate) fn are_possible() -> bool {
-    if !crate::common::is_installed("strace", "strace") {
-        return false;
-    }
-    let mut sleeper = Launch::new("sleep").args(["60"]).start();
-    let mut tracer = Launch::new("strace")
-        .args(["--trace=none", "-p", &sleeper.pid().to_string()])
-        .start();
-    let mut attached = false;
-    wait_until("strace's word", || {
-        attached = tracer.stderr().contains("attached");
-        attached || tracer.has_ended() || sleeper.has_ended()
-    });
-    if !attached {
-        let why = tracer.stderr();
-        crate::common::leave_out(&format!(
-            "strace may not trace a process here ({})",
-            why.trim()
-        ));
-    }
-    attached
-}

@@ -10,7 +10,7 @@ use crate::common::daemon::{Ruptimed, on_tcp};
 use crate::common::net::{Address, is_uptime_line};
 use crate::common::temp::TempDir;
 use crate::common::{BOUND, has_ipv6, uninterrupted, wait_until};
-use crate::fault::{self, Fault, Times};
+use crate::fault::{Fault, Times};
 use crate::service::{Mode, Service};
 
 /// accept4(2) says that this is no listener, as after somebody has shut it down.
@@ -18,7 +18,7 @@ const LOST: [&str; 3] = ["EBADF", "EINVAL", "ENOTSOCK"];
 
 #[test]
 fn without_its_last_listener_it_leaves_and_says_why() {
-    if !fault::are_possible() {
+    if !crate::common::strace::is_possible() {
         return;
     }
     for errno in LOST {
@@ -40,7 +40,7 @@ fn without_its_last_listener_it_leaves_and_says_why() {
 
 #[test]
 fn the_other_listeners_go_on() {
-    if !fault::are_possible() {
+    if !crate::common::strace::is_possible() {
         return;
     }
     let (lost, lost_at) = Address::any_tcp().listen();
@@ -65,7 +65,7 @@ fn the_other_listeners_go_on() {
 /// What epoll_wait(2) cannot give to a right call: going on is impossible.
 #[test]
 fn without_its_epoll_it_leaves_and_says_why() {
-    if !fault::are_possible() {
+    if !crate::common::strace::is_possible() {
         return;
     }
     for errno in ["EBADF", "EINVAL"] {
@@ -87,7 +87,7 @@ fn without_its_epoll_it_leaves_and_says_why() {
 /// memory (epoll_ctl(2)): told once, tried on at leisure, and nobody is lost.
 #[test]
 fn a_listener_that_cannot_be_polled_is_tried_again() {
-    if !fault::are_possible() {
+    if !crate::common::strace::is_possible() {
         return;
     }
     for errno in ["ENOMEM", "ENOSPC"] {

@@ -202,7 +202,7 @@ fn run_all<T: Sync>(rows: &[T], name: impl Fn(&T) -> String + Sync, run: impl Fn
 
 #[test]
 fn a_call_that_fails_while_it_serves() {
-    if !fault::are_possible() {
+    if !crate::common::strace::is_possible() {
         return;
     }
     // For the one who looks at a single row: FAULT="accept4 EMFILE".
@@ -218,7 +218,7 @@ fn a_call_that_fails_while_it_serves() {
 
 #[test]
 fn a_call_that_fails_at_the_start() {
-    if !fault::are_possible() {
+    if !crate::common::strace::is_possible() {
         return;
     }
     run_all(

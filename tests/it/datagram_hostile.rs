@@ -278,8 +278,8 @@ fn a_unix_client_without_an_address_is_told_at_debug() {
         nameless.send_to(b"?", dir.join("s")).expect("room");
     }
     assert_eq!(ask(&at), "hi\n");
-    let told = process.wait_for_stderr("has no address to answer to");
-    assert_eq!(told.matches("has no address to answer to").count(), 3);
+    let told = process.wait_for_stderr("cannot be answered: its socket has no name");
+    assert_eq!(told.matches("its socket has no name").count(), 3);
 }
 
 /// A UNIX client that asks and asks and never reads: its own queue is full, not the daemon's.

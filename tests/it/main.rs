@@ -32,6 +32,7 @@ mod datagram_launch;
 mod manual;
 mod metrics;
 mod network_addresses;
+mod passed_descriptors;
 mod render_progress;
 mod render_watch;
 mod textbook;

@@ -13,7 +13,7 @@ use super::command::words;
 use super::commands::Commands;
 use super::{Answered, Client, Purpose};
 use crate::daemon::intake::admission::Connection;
-use crate::daemon::intake::peer::{ClientOf, has_gone};
+use crate::daemon::intake::peer::ClientOf;
 use crate::daemon::logging as log;
 
 /// The connections whose command has not been started yet: more were handed over than commands
@@ -79,8 +79,9 @@ pub(crate) fn conclude(
 ) -> Answered<Client> {
     let well = exited.ending == Ending::Exited(0);
     let client = ClientOf(connection.as_fd());
-    if !well && has_gone(connection.as_fd()) {
-        // The command could not write, because its reader had gone.
+    let stream = &connection.stream;
+    if !well && (stream.has_gone() || stream.is_deaf()) {
+        // The command could not write, because nobody reads.
         log::client_gone(&client, exited.pid, &exited.ending);
         return Answered::connection(connection, None);
     }
@@ -111,7 +112,7 @@ mod tests {
     use crate::daemon::answer::children::Children;
     use crate::daemon::answer::command::Command;
     use crate::daemon::intake::admission::Admission;
-    use crate::daemon::intake::peer::wait_until_gone;
+    use crate::daemon::intake::stream::wait_until_gone;
     use crate::daemon::options::Options;
     use clap::Parser;
     use nix::sys::wait::waitpid;
@@ -203,7 +204,7 @@ mod tests {
         let mut commands = commands(&["it"], 9);
         let (theirs, connection) = connection();
         drop(theirs);
-        wait_until_gone(connection.as_fd());
+        wait_until_gone(&connection.stream);
         let exited = exited(Ending::Killed(13));
         let answered = conclude(connection, &exited, &mut commands, Instant::now());
         assert_eq!(reply(&answered), None);

@@ -5,41 +5,56 @@
 //! FIN, and the client may lose the reply with it (RFC 1122, 4.2.2.13). So whoever typed a line
 //! before reading gets the whole answer too.
 //!
-//! Almost every client closes within a moment of its answer. A connection is therefore looked at
-//! once, a moment later, without any registration; only the few that are still open then, or
-//! whose reply did not fit, are watched by epoll until their time is over. Those who send without
-//! an end are read a little at a time, so that it is they who wait, and nobody else (tcp(7): a
-//! receive buffer that is full closes the window).
+//! Almost every client closes within a moment of its answer. So nothing is registered with epoll: a
+//! connection is looked at a moment later, and where it is still open again after pauses that
+//! double, until its time is over. Those who send without an end are read a little at a time, so
+//! that it is they who wait, and nobody else (tcp(7): a receive buffer that is full closes the
+//! window).
+//!
+//! A UNIX connection to which descriptors may have been passed is not read at all while its client
+//! may send, and goes to the [`Releaser`] in the end, whatever becomes of it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
-use crate::daemon::intake::peer::has_gone;
-use crate::daemon::poll::{Registry, Timed};
+use crate::daemon::intake::stream::Stream;
+use crate::daemon::poll::Timed;
+use crate::rights::Releaser;
 
-/// From the half-close to the first look, and from one step of a long drain to the next.
+/// From the half-close to the first look, and from one step of a long drain to the next; doubled
+/// with each look that finds nothing, up to the longest.
 const PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 /// From the half-close to the close, at most.
 const LINGER: Duration = Duration::from_secs(1);
 /// What a client may still send, in bytes.
 const DRAIN: usize = 4 << 20;
-/// What of it is read in a step, in bytes: all of it takes a third of a second.
+/// What of it is read in a step, in bytes and in calls: a packet may be empty.
 const STEP: usize = 64 << 10;
+const CALLS: usize = 16;
+const READ_SIZE: usize = 16 << 10;
 /// How long a client may take to make room for a reply that did not fit.
 const SEND: Duration = Duration::from_secs(5);
-const READ_SIZE: usize = 16 << 10;
+/// Connections that are looked at in one turn of the loop.
+const LOOKS: usize = 512;
+/// Connections that wait to be closed in a thread of their own: beyond that no more UNIX clients are
+/// taken, so that those who pass descriptors hold up themselves.
+const LADEN: usize = 256;
 
 struct Lingering {
-    fd: OwnedFd,
+    /// Later ones have higher numbers; a new one when all of the reply has gone.
+    number: u64,
+    stream: Stream,
     /// The reply, and how much of it has gone; None once it has all gone.
     unsent: Option<(Rc<[u8]>, usize)>,
     drained: usize,
+    pause: Duration,
     deadline: Instant,
 }
 
@@ -47,222 +62,204 @@ struct Lingering {
 enum Next {
     /// It is over, one way or another.
     Close,
-    /// The reply is out and the connection half-closed, and the client is still there.
-    Drain,
-    /// The same, and it has sent more than is read at once.
-    Pause,
-    /// The reply waits for room.
-    Flush,
+    /// Look again soon: something has moved.
+    Soon,
+    /// Look again later.
+    Later,
 }
 
 /// The connections that are being ended.
 pub(crate) struct Linger {
-    registry: Registry,
-    /// Not watched: to be looked at when their time comes, in its order.
-    pausing: VecDeque<(Instant, Lingering)>,
-    /// Registered with epoll under their number.
-    watched: HashMap<u64, Lingering>,
-    /// The deadlines of those that are being drained, and of those whose reply waits for room.
-    draining: BTreeSet<(Instant, u64)>,
-    flushing: BTreeSet<(Instant, u64)>,
-    last_id: u64,
+    /// By their number, so the oldest first: those whose reply has gone, and those whose has not.
+    draining: BTreeMap<u64, Lingering>,
+    sending: BTreeMap<u64, Lingering>,
+    /// When to look at which of them. One that is in neither map any more has made room.
+    looks: BinaryHeap<Reverse<(Instant, u64)>>,
+    last_number: u64,
+    releaser: Releaser,
+    /// When to see what the releaser has done, of which nothing else tells.
+    recount: Option<Instant>,
     buffer: Box<[u8]>,
 }
 
 impl Linger {
-    pub(crate) fn new(registry: Registry) -> Self {
+    pub(crate) fn new() -> Self {
         Linger {
-            registry,
-            pausing: VecDeque::new(),
-            watched: HashMap::new(),
-            draining: BTreeSet::new(),
-            flushing: BTreeSet::new(),
-            last_id: 0,
+            draining: BTreeMap::new(),
+            sending: BTreeMap::new(),
+            looks: BinaryHeap::new(),
+            last_number: 0,
+            releaser: Releaser::new(),
+            recount: None,
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
         }
     }
 
     /// How many descriptors are held here.
     pub(crate) fn len(&self) -> usize {
-        self.pausing.len() + self.watched.len()
+        self.draining.len() + self.sending.len() + self.releaser.len()
     }
 
+    /// Nobody is waited for; descriptors may still wait to be closed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.draining.is_empty() && self.sending.is_empty()
+    }
+
+    /// So many laden connections wait to be closed that no more should come.
+    pub(crate) fn is_laden(&self) -> bool {
+        self.releaser.len() >= LADEN
     }
 
     /// Ends a connection: sends `reply`, if there is one, half-closes, and keeps the descriptor
     /// until the client has closed too or its time is over. Gives false where the client has gone.
-    pub(crate) fn finish(&mut self, fd: OwnedFd, reply: Option<Rc<[u8]>>, now: Instant) -> bool {
+    pub(crate) fn finish(&mut self, stream: Stream, reply: Option<Rc<[u8]>>, now: Instant) -> bool {
         let mut ending = Lingering {
-            fd,
+            number: self.next_number(),
+            stream,
             unsent: reply.map(|reply| (reply, 0)),
             drained: 0,
-            deadline: now + LINGER,
+            pause: PAUSE,
+            deadline: now + SEND,
         };
-        match ending.flush() {
-            Next::Close => return false,
-            Next::Drain | Next::Pause => self.pausing.push_back((now + PAUSE, ending)),
-            Next::Flush => {
-                ending.deadline = now + SEND;
-                self.watch(ending, EpollFlags::EPOLLOUT);
+        match ending.send(now) {
+            Next::Close => {
+                self.close(ending.stream);
+                false
+            }
+            Next::Soon | Next::Later => {
+                self.keep(ending, now);
+                true
             }
         }
-        true
     }
 
-    /// Half-closes and closes at once, for a client that is turned away with a word: a
-    /// registration for each would let a flood take our descriptors.
-    pub(crate) fn dismiss(fd: OwnedFd, word: &[u8]) {
+    /// Half-closes and closes at once, for a client that is turned away with a word: to linger with
+    /// each would let a flood take our descriptors.
+    pub(crate) fn dismiss(&mut self, stream: Stream, word: &[u8]) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         // Whatever fails here, the client is gone or not reading, and was not to be served.
-        let _ = send(
-            fd.as_raw_fd(),
-            word,
-            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
-        );
-        let _ = shutdown(fd.as_raw_fd(), Shutdown::Write);
+        let _ = send(stream.as_fd().as_raw_fd(), word, flags);
+        let _ = shutdown(stream.as_fd().as_raw_fd(), Shutdown::Write);
+        self.close(stream);
     }
 
-    /// Goes on with a connection that epoll told of. A number that is not known here any more is
-    /// an event from before the close: a command between vfork and exec held a copy.
-    pub(crate) fn ready(&mut self, id: u64, now: Instant) {
-        let Some(ending) = self.watched.get_mut(&id) else {
-            return;
-        };
-        let sending = ending.unsent.is_some();
-        let next = if sending {
-            ending.flush()
-        } else {
+    /// Closes a connection.
+    pub(crate) fn close(&mut self, stream: Stream) {
+        if stream.may_be_laden() {
+            self.releaser.release(stream.into());
+        }
+    }
+
+    fn look(&mut self, mut ending: Lingering, now: Instant) {
+        let next = if ending.unsent.is_none() {
             ending.drain(&mut self.buffer)
+        } else {
+            let next = ending.send(now);
+            if ending.unsent.is_none() {
+                ending.number = self.next_number();
+            }
+            next
         };
         match next {
-            Next::Close => drop(self.unwatch(id)),
-            Next::Pause => {
-                let ending = self.unwatch(id);
-                self.pausing
-                    .extend(ending.map(|ending| (now + PAUSE, ending)));
+            Next::Soon if now < ending.deadline => ending.pause = PAUSE,
+            Next::Later if now < ending.deadline => {
+                ending.pause = (ending.pause * 2).min(LONGEST_PAUSE);
             }
-            Next::Drain if sending => {
-                self.flushing.remove(&(ending.deadline, id));
-                ending.deadline = now + LINGER;
-                self.draining.insert((ending.deadline, id));
-                let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, id);
-                if self
-                    .registry
-                    .epoll()
-                    .modify(&ending.fd, &mut event)
-                    .is_err()
-                {
-                    self.unwatch(id);
-                }
-            }
-            Next::Drain | Next::Flush => {}
+            _ => return self.close(ending.stream),
         }
+        self.keep(ending, now);
     }
 
     /// Closes the one that has been here longest, to make room; one that has not been sent its
-    /// whole reply only where there is no other. False where there is none.
+    /// whole reply only where there is no other. False where that made none.
     pub(crate) fn evict(&mut self) -> bool {
-        if let Some(&(_, id)) = self.draining.first() {
-            return self.unwatch(id).is_some();
-        }
-        if self.pausing.pop_front().is_some() {
-            return true;
-        }
-        match self.flushing.first() {
-            Some(&(_, id)) => self.unwatch(id).is_some(),
-            None => false,
-        }
-    }
-
-    fn watch(&mut self, ending: Lingering, events: EpollFlags) {
-        let id = self.last_id;
-        self.last_id += 1;
-        // Edge-triggered, since each step goes on until EAGAIN, and a socket that says EAGAIN and
-        // ready at once must not keep the loop turning.
-        let events = events | EpollFlags::EPOLLET;
-        // ENOMEM, ENOSPC (max_user_watches): without a registration it cannot be waited for, so
-        // it is closed now, as at the end of its time.
-        if self
-            .registry
-            .epoll()
-            .add(&ending.fd, EpollEvent::new(events, id))
-            .is_ok()
+        let full = self.len();
+        while let Some((_, ending)) = self
+            .draining
+            .pop_first()
+            .or_else(|| self.sending.pop_first())
         {
-            let deadlines = match ending.unsent {
-                Some(_) => &mut self.flushing,
-                None => &mut self.draining,
-            };
-            deadlines.insert((ending.deadline, id));
-            self.watched.insert(id, ending);
+            self.close(ending.stream);
+            if self.is_empty() {
+                self.looks.clear();
+            }
+            if self.len() < full {
+                return true;
+            }
         }
+        false
     }
 
-    /// Takes one back from epoll; dropped, it is closed.
-    fn unwatch(&mut self, id: u64) -> Option<Lingering> {
-        let ending = self.watched.remove(&id)?;
-        // In one of them.
-        self.draining.remove(&(ending.deadline, id));
-        self.flushing.remove(&(ending.deadline, id));
-        // A close alone would leave it registered while a command between vfork and exec still
-        // holds a copy. It cannot fail for a descriptor that is registered.
-        let _ = self.registry.epoll().delete(&ending.fd);
-        Some(ending)
+    fn keep(&mut self, ending: Lingering, now: Instant) {
+        let at = ending.deadline.min(now + ending.pause);
+        self.looks.push(Reverse((at, ending.number)));
+        let stage = match ending.unsent {
+            Some(_) => &mut self.sending,
+            None => &mut self.draining,
+        };
+        stage.insert(ending.number, ending);
+    }
+
+    fn take(&mut self, number: u64) -> Option<Lingering> {
+        let draining = self.draining.remove(&number);
+        draining.or_else(|| self.sending.remove(&number))
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 }
 
 impl Timed for Linger {
     fn deadline(&self) -> Option<Instant> {
-        let look = self.pausing.front().map(|(at, _)| *at);
-        let close = [&self.draining, &self.flushing].map(|set| set.first().map(|(at, _)| *at));
-        look.into_iter().chain(close.into_iter().flatten()).min()
+        let look = self.looks.peek().map(|Reverse((at, _))| *at);
+        look.into_iter().chain(self.recount).min()
     }
 
-    /// Looks at those whose pause is over, and closes those whose time is.
+    /// Looks at those whose pause is over, and closes those that are.
     fn tick(&mut self, now: Instant) {
-        while self.pausing.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, mut ending)) = self.pausing.pop_front() else {
-                break;
-            };
-            match ending.drain(&mut self.buffer) {
-                Next::Drain => self.watch(ending, EpollFlags::EPOLLIN),
-                Next::Pause if now < ending.deadline => {
-                    self.pausing.push_back((now + PAUSE, ending));
-                }
-                Next::Pause | Next::Flush | Next::Close => {}
+        self.releaser.start();
+        self.recount = (self.releaser.len() > 0).then(|| now + PAUSE);
+        for _ in 0..LOOKS {
+            match self.looks.peek() {
+                Some(Reverse((at, _))) if *at <= now => {}
+                _ => return,
             }
-        }
-        let oldest = |set: &BTreeSet<(Instant, u64)>| set.first().copied();
-        while let Some((_, id)) = [oldest(&self.draining), oldest(&self.flushing)]
-            .into_iter()
-            .flatten()
-            .find(|(at, _)| *at <= now)
-        {
-            self.unwatch(id);
+            let due = self.looks.pop();
+            if let Some(ending) = due.and_then(|Reverse((_, number))| self.take(number)) {
+                self.look(ending, now);
+            }
         }
     }
 }
 
 impl Lingering {
     /// Sends what is left of the reply; half-closes when all of it has gone.
-    fn flush(&mut self) -> Next {
+    fn send(&mut self, now: Instant) -> Next {
+        let socket = self.stream.as_fd().as_raw_fd();
+        let mut next = Next::Later;
         while let Some((reply, sent)) = &mut self.unsent {
             if *sent >= reply.len() {
                 self.unsent = None;
                 break;
             }
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.fd.as_raw_fd(), &reply[*sent..], flags) {
-                Ok(bytes) => *sent += bytes,
+            match send(socket, &reply[*sent..], flags) {
+                Ok(bytes) => {
+                    *sent += bytes;
+                    next = Next::Soon;
+                }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Next::Flush,
+                Err(Errno::EAGAIN) => return next,
                 // EPIPE, ECONNRESET and what TCP passes on from below: the client has gone.
-                // ENOBUFS, ENOMEM: no event would tell when to try again.
+                // ENOBUFS, ENOMEM: nothing tells when to try again.
                 Err(_) => return Next::Close,
             }
         }
-        match shutdown(self.fd.as_raw_fd(), Shutdown::Write) {
-            Ok(()) => Next::Drain,
+        self.deadline = now + LINGER;
+        match shutdown(socket, Shutdown::Write) {
+            Ok(()) => Next::Soon,
             // ENOTCONN: reset by the client.
             Err(_) => Next::Close,
         }
@@ -270,57 +267,67 @@ impl Lingering {
 
     /// Throws away what the client has sent, until there is no more for now, or enough for now.
     fn drain(&mut self, buffer: &mut [u8]) -> Next {
+        if self.stream.may_be_laden() {
+            return match self.stream.has_finished() {
+                true => Next::Close,
+                false => Next::Later,
+            };
+        }
         let enough = self.drained + STEP;
-        while self.drained < DRAIN {
-            if self.drained >= enough {
-                return Next::Pause;
+        for _ in 0..CALLS {
+            if self.drained >= DRAIN {
+                return Next::Close;
             }
-            match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            if self.drained >= enough {
+                break;
+            }
+            match recv(
+                self.stream.as_fd().as_raw_fd(),
+                buffer,
+                MsgFlags::MSG_DONTWAIT,
+            ) {
                 // On a seqpacket socket 0 is also an empty message. Both ends have stopped sending
                 // at the real end, and then poll says so.
-                Ok(0) if has_gone(self.fd.as_fd()) => return Next::Close,
-                Ok(0) => self.drained += 1,
+                Ok(0) if self.stream.has_gone() => return Next::Close,
                 Ok(bytes) => self.drained += bytes,
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Next::Drain,
+                Err(Errno::EAGAIN) => return Next::Later,
                 Err(_) => return Next::Close,
             }
         }
-        Next::Close
+        Next::Soon
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::poll::{Poll, Token};
+    use std::io::ErrorKind::BrokenPipe;
     use std::io::{Read, Write};
+    use std::net::Shutdown as Half;
     use std::os::unix::net::UnixStream;
 
-    fn world() -> (Poll, Linger, UnixStream, UnixStream) {
-        let poll = Poll::new().expect("an epoll");
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    /// A connection that kernels of every version treat alike: nothing can be passed to it.
+    fn pair() -> (Stream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        let linger = Linger::new(poll.registry().clone());
-        (poll, linger, ours, theirs)
+        (Stream::new(ours.into(), AddressFamily::Unspec), theirs)
     }
 
-    fn turn(poll: &mut Poll, linger: &mut Linger, now: Instant) {
-        linger.tick(now);
-        let mut ready = Vec::new();
-        poll.wait(&mut ready, Some(now), now).expect("events");
-        for ready in ready {
-            let Token::Lingering(id) = ready.token else {
-                panic!("{:?}", ready.token);
-            };
-            linger.ready(id, now);
-        }
+    /// One to which something may have been passed.
+    fn suspicious() -> (Stream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let stream = Stream::new(ours.into(), AddressFamily::Unix);
+        assert!(stream.may_be_laden());
+        (stream, theirs)
     }
 
     #[test]
     fn a_client_that_closes_is_gone_at_the_first_look() {
-        let (_poll, mut linger, ours, mut theirs) = world();
+        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
         let start = Instant::now();
-        assert!(linger.finish(ours.into(), Some(Rc::from(&b"up"[..])), start));
+        assert!(linger.finish(ours, Some(Rc::from(&b"up"[..])), start));
         let mut reply = String::new();
         theirs
             .read_to_string(&mut reply)
@@ -335,21 +342,21 @@ mod tests {
 
     #[test]
     fn a_client_that_stays_is_closed_in_the_end() {
-        let (mut poll, mut linger, ours, mut theirs) = world();
+        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
         let start = Instant::now();
-        linger.finish(ours.into(), None, start);
+        linger.finish(ours, None, start);
         theirs.write_all(b"hello").expect("room");
-        turn(&mut poll, &mut linger, start + PAUSE);
+        linger.tick(start + PAUSE);
         assert_eq!(linger.len(), 1);
-        turn(&mut poll, &mut linger, start + LINGER);
+        linger.tick(start + LINGER);
         assert!(linger.is_empty());
     }
 
     #[test]
     fn who_sends_for_ever_is_cut_off() {
-        let (mut poll, mut linger, ours, mut theirs) = world();
+        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
         let start = Instant::now();
-        linger.finish(ours.into(), None, start);
+        linger.finish(ours, None, start);
         theirs.set_nonblocking(true).expect("non-blocking");
         let chunk = vec![0; 64 << 10];
         let (mut sent, mut now) = (0, start);
@@ -359,7 +366,7 @@ mod tests {
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
             }
             now += PAUSE;
-            turn(&mut poll, &mut linger, now);
+            linger.tick(now);
             assert!(sent < 2 * DRAIN, "{sent} bytes were taken");
         }
         assert!(sent >= DRAIN, "only {sent} bytes were taken");
@@ -368,74 +375,132 @@ mod tests {
 
     #[test]
     fn who_sends_much_is_read_a_little_at_a_time() {
-        let (mut poll, mut linger, ours, mut theirs) = world();
+        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
         let start = Instant::now();
         theirs.set_nonblocking(true).expect("non-blocking");
         let chunk = vec![0; STEP / 2];
         let mut fill = || std::iter::from_fn(|| theirs.write(&chunk).ok()).sum::<usize>();
-        linger.finish(ours.into(), None, start);
+        linger.finish(ours, None, start);
         let first = fill();
         assert!(first > STEP, "a buffer of {first} bytes is no test");
-        turn(&mut poll, &mut linger, start + PAUSE);
-        turn(&mut poll, &mut linger, start + PAUSE);
+        linger.tick(start + PAUSE);
+        linger.tick(start + PAUSE);
         assert!(fill() <= STEP, "more than a step was read at once");
-        turn(&mut poll, &mut linger, start + 2 * PAUSE);
+        linger.tick(start + 2 * PAUSE);
         assert!(fill() > 0, "nothing was read in the second step");
     }
 
     #[test]
     fn a_reply_that_does_not_fit_waits_for_room_and_no_longer_than_its_time() {
-        let (mut poll, mut linger, ours, mut theirs) = world();
+        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
         let start = Instant::now();
         let reply: Rc<[u8]> = vec![b'x'; 4 << 20].into();
-        linger.finish(ours.into(), Some(reply.clone()), start);
+        linger.finish(ours, Some(reply.clone()), start);
         theirs.set_nonblocking(true).expect("non-blocking");
-        let (mut got, mut chunk) = (0, vec![0; 64 << 10]);
+        let (mut got, mut chunk, mut now) = (0, vec![0; 64 << 10], start);
         while got < reply.len() {
             match theirs.read(&mut chunk) {
                 Ok(bytes) => got += bytes,
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
             }
-            turn(&mut poll, &mut linger, start + PAUSE);
+            now += PAUSE;
+            linger.tick(now);
         }
+        assert!(now < start + SEND, "room was not looked for in time");
         drop(theirs);
-        turn(&mut poll, &mut linger, start + PAUSE);
+        linger.tick(now + LONGEST_PAUSE);
         assert!(linger.is_empty());
 
-        let (ours, _stalled) = UnixStream::pair().expect("a pair");
-        linger.finish(ours.into(), Some(reply), start);
-        turn(&mut poll, &mut linger, start + LINGER);
+        let (ours, _stalled) = pair();
+        linger.finish(ours, Some(reply), start);
+        linger.tick(start + LINGER);
         assert_eq!(linger.len(), 1);
-        turn(&mut poll, &mut linger, start + SEND);
+        linger.tick(start + SEND);
         assert!(linger.is_empty());
     }
 
     #[test]
+    fn who_sends_empty_packets_is_read_a_few_at_a_time() {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).expect("a pair");
+        let send = || send(theirs.as_raw_fd(), &[], MsgFlags::MSG_NOSIGNAL);
+        let mut linger = Linger::new();
+        let start = Instant::now();
+        linger.finish(Stream::new(ours, AddressFamily::Unspec), None, start);
+        let filled = std::iter::from_fn(|| send().ok()).count();
+        assert!(filled > CALLS, "a queue of {filled} is no test");
+        linger.tick(start + PAUSE);
+        let room = std::iter::from_fn(|| send().ok()).count();
+        assert!(room <= CALLS, "{room} were read at once");
+        assert_eq!(linger.len(), 1);
+    }
+
+    #[test]
+    fn what_may_be_laden_is_not_read_until_its_client_has_finished() {
+        let (mut linger, (ours, mut theirs)) = (Linger::new(), suspicious());
+        let start = Instant::now();
+        linger.finish(ours, Some(Rc::from(&b"up"[..])), start);
+        theirs.write_all(b"hello").expect("room");
+        let mut now = start;
+        while now < start + LINGER / 2 {
+            now += PAUSE;
+            linger.tick(now);
+        }
+        assert_eq!(linger.len(), 1, "its client may still send");
+        theirs.shutdown(Half::Write).expect("half-closed");
+        linger.tick(now + LONGEST_PAUSE);
+        assert!(linger.is_empty());
+        let mut reply = String::new();
+        theirs.read_to_string(&mut reply).expect("no reset");
+        assert_eq!(reply, "up");
+    }
+
+    #[test]
+    fn looks_are_few_while_nothing_moves() {
+        let (mut linger, (ours, _theirs)) = (Linger::new(), pair());
+        let start = Instant::now();
+        linger.finish(ours, None, start);
+        let mut looks = 0;
+        while let Some(at) = linger.deadline() {
+            linger.tick(at);
+            looks += 1;
+            assert!(at <= start + LINGER, "closed late");
+        }
+        assert!(looks < 15, "{looks} looks");
+    }
+
+    #[test]
     fn the_oldest_makes_room() {
-        let (_poll, mut linger, ours, theirs) = world();
+        let (mut linger, (ours, theirs)) = (Linger::new(), pair());
         assert!(!linger.evict());
-        linger.finish(ours.into(), None, Instant::now());
+        linger.finish(ours, None, Instant::now());
         assert!(linger.evict() && linger.is_empty());
         drop(theirs);
     }
 
     #[test]
     fn who_has_the_whole_reply_makes_room_before_who_has_not() {
-        let (_poll, mut linger, slow, _slow) = world();
+        let (mut linger, (slow, _slow)) = (Linger::new(), pair());
         let reply: Rc<[u8]> = vec![b'x'; 4 << 20].into();
         let start = Instant::now();
-        linger.finish(slow.into(), Some(reply), start);
+        linger.finish(slow, Some(reply), start);
         let later = start + SEND - LINGER;
-        let (pausing, _pausing) = UnixStream::pair().expect("a pair");
-        let (draining, _draining) = UnixStream::pair().expect("a pair");
-        linger.finish(draining.into(), None, later);
+        let (first, mut of_first) = pair();
+        let (second, _of_second) = pair();
+        linger.finish(first, None, later);
         linger.tick(later + PAUSE);
-        linger.finish(pausing.into(), None, later + PAUSE);
-        assert_eq!((linger.draining.len(), linger.pausing.len()), (1, 1));
+        linger.finish(second, None, later + PAUSE);
+        assert_eq!((linger.draining.len(), linger.sending.len()), (2, 1));
         assert!(linger.evict());
-        assert_eq!((linger.draining.len(), linger.pausing.len()), (0, 1));
+        assert_eq!((linger.draining.len(), linger.sending.len()), (1, 1));
+        of_first.set_nonblocking(true).expect("non-blocking");
+        assert_eq!(
+            of_first.write(b"x").map_err(|error| error.kind()),
+            Err(BrokenPipe)
+        );
         assert!(linger.evict());
-        assert_eq!((linger.pausing.len(), linger.flushing.len()), (0, 1));
+        assert_eq!((linger.draining.len(), linger.sending.len()), (0, 1));
         assert!(linger.evict() && linger.is_empty());
         assert_eq!(linger.deadline(), None);
     }

@@ -2,6 +2,7 @@
 //! was asked. What must not be answered is dropped here: a server's datagram, a network that is
 //! not allowed, a source that asks too often or for too much.
 
+pub(crate) mod helpers;
 pub(crate) mod outbox;
 pub(crate) mod rate_limit;
 pub(crate) mod service;

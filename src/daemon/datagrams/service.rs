@@ -8,6 +8,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 
+use super::helpers::Helpers;
 use super::outbox::Outbox;
 use super::socket::{DatagramSocket, Received, Request, Sent};
 use crate::daemon::logging as log;
@@ -22,6 +23,7 @@ pub(crate) struct Service {
     receiving: Fault,
     sending: Fault,
     outbox: Outbox<(Request, Rc<[u8]>)>,
+    helpers: Helpers,
 }
 
 /// What was taken out of a socket's queue.
@@ -47,6 +49,7 @@ impl Service {
             receiving: Fault::default(),
             sending: Fault::default(),
             outbox: Outbox::new(),
+            helpers: Helpers::new(),
         }
     }
 
@@ -63,13 +66,14 @@ impl Service {
 
     /// Every reply has left.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.outbox.is_empty()
+        self.outbox.is_empty() && !self.helpers.is_replying()
     }
 
     /// Polls for requests if there is room for them and no pause is on, else leaves them.
     pub(crate) fn arm(&mut self, room: bool, now: Instant) {
         let is_open = matches!(self.state(), SourceState::Open(_));
-        let is_wanted = room && is_open && self.outbox.has_room();
+        let has_room = self.outbox.has_room() && self.helpers.has_room();
+        let is_wanted = room && is_open && has_room && !self.helpers.is_discarding();
         if let Err(errno) = self.socket.arm(is_wanted) {
             log::receive_failed(self.receiving.fail(now), &self.name, errno);
         }
@@ -90,7 +94,7 @@ impl Service {
 
     /// Takes one datagram out of the socket's queue, where its reply could be kept.
     pub(crate) fn receive(&mut self, now: Instant) -> Taken {
-        if !self.outbox.has_room() {
+        if !self.outbox.has_room() || self.helpers.is_discarding() {
             return Taken::Nothing;
         }
         match self.socket.receive() {
@@ -98,9 +102,14 @@ impl Service {
                 log::receive_recovered(self.receiving.ok(), &self.name);
                 Taken::Request(request)
             }
-            Ok(Received::Unnamed) => {
-                log::unnamed(&self.name);
+            Ok(Received::Unanswerable(why)) => {
+                log::unanswerable(&self.name, why);
                 Taken::Dropped
+            }
+            Ok(Received::Laden) => {
+                log::unanswerable(&self.name, "it passes descriptors");
+                self.helpers.discard(&self.socket, now);
+                Taken::Nothing
             }
             Err(Errno::EAGAIN) => Taken::Nothing,
             // ICMP errors that an earlier reply met (udp(7)), or a signal.
@@ -118,6 +127,9 @@ impl Service {
 
     /// Sends a reply, or keeps it until there is room.
     pub(crate) fn reply(&mut self, request: Request, answer: Rc<[u8]>, now: Instant) {
+        if self.helpers.reply(&self.socket, &request, &answer, now) {
+            return;
+        }
         if !self.outbox.is_empty() || !self.send(&request, &answer, now) {
             self.outbox.push((request, answer), now);
         }
@@ -141,13 +153,18 @@ impl Service {
 
 impl Timed for Service {
     fn deadline(&self) -> Option<Instant> {
-        let both = [self.receiving.deadline(), self.outbox.deadline()];
-        both.into_iter().flatten().min()
+        let all = [
+            self.receiving.deadline(),
+            self.outbox.deadline(),
+            self.helpers.deadline(),
+        ];
+        all.into_iter().flatten().min()
     }
 
     /// Ends a pause that is over, and looks for room when it is time to.
     fn tick(&mut self, now: Instant) {
         self.receiving.tick(now);
+        self.helpers.tick(now);
         while let Some(waiting) = self.outbox.next(now) {
             let (request, answer) = &waiting.reply;
             if !self.send(request, answer, now) {

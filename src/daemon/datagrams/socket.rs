@@ -7,18 +7,22 @@
 //! the address of the interface that it came in on.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::libc::{in_pktinfo, in6_pktinfo, sa_family_t};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage,
-    UnixAddr, recvmsg, sendmsg, sendto, setsockopt, sockopt,
+    UnixAddr, recv, recvmsg, sendmsg, sendto, setsockopt, sockopt,
 };
 
 use crate::daemon::intake::peer::Peer;
 use crate::daemon::sockets::Socket;
+use crate::daemon::sys;
+use crate::rights;
 
 /// The longest payload of a UDP datagram over IPv4 (RFC 768 within RFC 791), in bytes.
 const LONGEST: usize = 65_507;
@@ -39,8 +43,15 @@ const ERRORS: usize = 1024;
 /// A datagram socket, ready to receive with where each datagram was sent to.
 #[derive(Debug)]
 pub(crate) enum DatagramSocket {
-    Inet { fd: OwnedFd, port: u16 },
-    Unix(OwnedFd),
+    Inet {
+        fd: OwnedFd,
+        port: u16,
+    },
+    Unix {
+        /// Shared with the threads that receive and send what may sleep.
+        fd: Arc<OwnedFd>,
+        may_be_laden: bool,
+    },
 }
 
 /// Where a request came from, and where it was sent to: what a reply needs.
@@ -63,8 +74,11 @@ pub(crate) enum To {
 #[derive(Debug)]
 pub(crate) enum Received {
     Request(Request),
-    /// A UNIX client that has not bound its socket: there is no address to answer to.
-    Unnamed,
+    /// A client that cannot be answered, for this reason.
+    Unanswerable(&'static str),
+    /// Descriptors were passed with it, and it has not been received: that may sleep, and is for
+    /// [`DatagramSocket::discard`].
+    Laden,
 }
 
 /// What came of one attempt to send.
@@ -86,7 +100,7 @@ impl DatagramSocket {
     /// Those of setsockopt(2) and getsockname(2): none is expected for a datagram socket.
     pub(crate) fn new(socket: Socket) -> nix::Result<Self> {
         if socket.family == AddressFamily::Unix {
-            return Ok(DatagramSocket::Unix(socket.fd));
+            return Ok(Self::unix(socket.fd));
         }
         let fd = socket.fd;
         // An IPv6 socket gets IPv4's datagrams too, and asks for their addresses in IPv4's way:
@@ -108,14 +122,59 @@ impl DatagramSocket {
         Ok(DatagramSocket::Inet { fd, port })
     }
 
+    fn unix(fd: OwnedFd) -> Self {
+        let may_be_laden = !rights::refuse(fd.as_fd());
+        // What comes with every datagram would look like descriptors that do. Whoever has asked for
+        // more of the kind (SO_PASSSEC) has them received in a thread.
+        let _ = setsockopt(&fd, sockopt::PassCred, &false);
+        let _ = setsockopt(&fd, sockopt::ReceiveTimestamp, &false);
+        DatagramSocket::Unix {
+            fd: Arc::new(fd),
+            may_be_laden,
+        }
+    }
+
+    /// A job for a thread of its own: receives one datagram, with whatever was passed, and throws it
+    /// away.
+    pub(crate) fn discard(&self) -> Option<impl FnOnce() + Send + 'static> {
+        let DatagramSocket::Unix { fd, .. } = self else {
+            return None;
+        };
+        let fd = Arc::clone(fd);
+        Some(move || {
+            // Without room for descriptors, so that none is received: they are dropped. EAGAIN:
+            // whoever shares the socket was faster.
+            let _ = recv(fd.as_raw_fd(), &mut [0], NOW);
+        })
+    }
+
+    /// A job for a thread of its own: a reply to a socket in the file system, which may not answer
+    /// for as long as it likes (a network file system whose server is gone). None where it leaves
+    /// at once.
+    pub(crate) fn reply_later(
+        &self,
+        request: &Request,
+        answer: &[u8],
+    ) -> Option<impl FnOnce() + Send + 'static> {
+        let (DatagramSocket::Unix { fd, .. }, Request::Unix(to)) = (self, request) else {
+            return None;
+        };
+        to.path()?;
+        let (fd, to, answer) = (Arc::clone(fd), *to, Box::<[u8]>::from(answer));
+        Some(move || {
+            // Its client does not read or has gone: nobody else is concerned.
+            let _ = sendto(fd.as_raw_fd(), &answer, &to, NOW);
+        })
+    }
+
     /// Takes one request out of the socket's queue. Its content is not looked at.
     ///
     /// # Errors
     /// Those of recvmsg(2); EAGAIN where the queue is empty.
     pub(crate) fn receive(&self) -> nix::Result<Received> {
         match self {
-            DatagramSocket::Inet { fd, .. } => receive_inet(fd.as_fd()).map(Received::Request),
-            DatagramSocket::Unix(fd) => receive_unix(fd.as_fd()),
+            DatagramSocket::Inet { fd, .. } => receive_inet(fd.as_fd()),
+            DatagramSocket::Unix { fd, may_be_laden } => receive_unix(fd.as_fd(), *may_be_laden),
         }
     }
 
@@ -138,7 +197,7 @@ impl DatagramSocket {
     pub(crate) fn port(&self) -> Option<u16> {
         match self {
             DatagramSocket::Inet { port, .. } => Some(*port),
-            DatagramSocket::Unix(_) => None,
+            DatagramSocket::Unix { .. } => None,
         }
     }
 
@@ -166,7 +225,7 @@ impl DatagramSocket {
             (DatagramSocket::Inet { fd, .. }, Request::Inet { from, to }) => {
                 send_inet(fd.as_fd(), from, *to, answer)
             }
-            (DatagramSocket::Unix(fd), Request::Unix(to)) => {
+            (DatagramSocket::Unix { fd, .. }, Request::Unix(to)) => {
                 return match sendto(fd.as_raw_fd(), answer, to, NOW) {
                     Ok(_) => Sent::Done,
                     // EAGAIN: that client's own queue is full. It does not read, and ours is free.
@@ -192,7 +251,7 @@ impl AsFd for DatagramSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             DatagramSocket::Inet { fd, .. } => fd.as_fd(),
-            DatagramSocket::Unix(fd) => fd.as_fd(),
+            DatagramSocket::Unix { fd, .. } => fd.as_fd(),
         }
     }
 }
@@ -223,19 +282,37 @@ fn not_for_this_family(errno: Errno) -> nix::Result<()> {
     }
 }
 
-fn receive_unix(fd: BorrowedFd<'_>) -> nix::Result<Received> {
-    let mut content = [0];
-    let mut iov = [IoSliceMut::new(&mut content)];
-    let message = recvmsg::<UnixAddr>(fd.as_raw_fd(), &mut iov, None, NOW)?;
+/// A peek leaves the datagram and what was passed with it where they are; without room for control
+/// messages it tells that there are some (recvmsg(2), MSG_CTRUNC).
+fn receive_unix(fd: BorrowedFd<'_>, may_be_laden: bool) -> nix::Result<Received> {
+    let receive = |flags: MsgFlags| {
+        let mut content = [0];
+        let mut iov = [IoSliceMut::new(&mut content)];
+        recvmsg::<UnixAddr>(fd.as_raw_fd(), &mut iov, None, NOW | flags)
+            .map(|message| (message.address, message.flags))
+    };
+    if may_be_laden
+        && receive(MsgFlags::MSG_PEEK)?
+            .1
+            .contains(MsgFlags::MSG_CTRUNC)
+    {
+        return Ok(Received::Laden);
+    }
+    let (from, _) = receive(MsgFlags::empty())?;
     // The family alone, or nothing at all (unix(7)); nix panics when asked for the name of nothing.
     let is_named = |from: &UnixAddr| from.len() as usize > size_of::<sa_family_t>();
-    Ok(match message.address.filter(is_named) {
-        Some(from) => Received::Request(Request::Unix(from)),
-        None => Received::Unnamed,
-    })
+    let Some(mut from) = from.filter(is_named) else {
+        return Ok(Received::Unanswerable("its socket has no name"));
+    };
+    sys::clamp(&mut from);
+    // The file that a relative path names for the client is another one, or none, for us.
+    if from.path().is_some_and(Path::is_relative) {
+        return Ok(Received::Unanswerable("its socket's path is relative"));
+    }
+    Ok(Received::Request(Request::Unix(from)))
 }
 
-fn receive_inet(fd: BorrowedFd<'_>) -> nix::Result<Request> {
+fn receive_inet(fd: BorrowedFd<'_>) -> nix::Result<Received> {
     let mut content = [0];
     let mut iov = [IoSliceMut::new(&mut content)];
     let mut space = [0; CONTROL];
@@ -256,7 +333,11 @@ fn receive_inet(fd: BorrowedFd<'_>) -> nix::Result<Request> {
         (_, Some(v6)) => SocketAddr::V6((*v6).into()),
         _ => return Err(Errno::EAFNOSUPPORT),
     };
-    Ok(Request::Inet { from, to })
+    // Sent to there, a reply would go to this machine (RFC 1122, 3.2.1.3; RFC 4291, 2.5.2).
+    if from.ip().is_unspecified() {
+        return Ok(Received::Unanswerable("its address is unspecified"));
+    }
+    Ok(Received::Request(Request::Inet { from, to }))
 }
 
 fn send_inet(fd: BorrowedFd<'_>, client: &SocketAddr, to: To, answer: &[u8]) -> nix::Result<()> {
@@ -267,19 +348,45 @@ fn send_inet(fd: BorrowedFd<'_>, client: &SocketAddr, to: To, answer: &[u8]) -> 
     let client = SockaddrStorage::from(*client);
     let send =
         |control: &[ControlMessage<'_>]| sendmsg(fd.as_raw_fd(), &iov, control, NOW, Some(&client));
-    match to {
+    let v4 = |info: in_pktinfo| send(&[ControlMessage::Ipv4PacketInfo(&info)]);
+    let v6 = |info: in6_pktinfo| send(&[ControlMessage::Ipv6PacketInfo(&info)]);
+    let sent = match to {
         To::Any => send(&[]),
-        To::V4(info) => send(&[ControlMessage::Ipv4PacketInfo(&source_v4(info))]),
-        To::V6(info) => send(&[ControlMessage::Ipv6PacketInfo(&source_v6(info))]),
+        To::V4(info) => v4(source_v4(info)),
+        To::V6(info) => v6(source_v6(info)),
+    };
+    match (sent, to) {
+        // The way back may be known only to the routing table of the interface that the request came
+        // in on: a VRF's, where net.ipv4.udp_l3mdev_accept lets its requests in.
+        (Err(Errno::ENETUNREACH), To::V4(info)) => v4(in_pktinfo {
+            ipi_ifindex: info.ipi_ifindex,
+            ..source_v4(info)
+        }),
+        (Err(Errno::ENETUNREACH), To::V6(info)) => v6(in6_pktinfo {
+            ipi6_ifindex: info.ipi6_ifindex,
+            ..source_v6(info)
+        }),
+        // It was sent to a network's broadcast address, which looks like any other.
+        (Err(Errno::EINVAL), To::V4(info)) if info.ipi_spec_dst.s_addr == 0 => send(&[]),
+        (sent, _) => sent,
     }
     .map(drop)
 }
 
 /// The address to answer from: ipi_spec_dst is it, also for a broadcast. The way back is for the
 /// routing table to choose.
+///
+/// A datagram that came before the option was set has none; then it is the address that the datagram
+/// was sent to, if that is one machine's.
 fn source_v4(info: in_pktinfo) -> in_pktinfo {
+    let mut source = info.ipi_spec_dst;
+    let sent_to = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
+    if source.s_addr == 0 && !sent_to.is_multicast() && !sent_to.is_broadcast() {
+        source = info.ipi_addr;
+    }
     in_pktinfo {
         ipi_ifindex: 0,
+        ipi_spec_dst: source,
         ..info
     }
 }
@@ -395,7 +502,7 @@ mod tests {
             .expect("a socket")
             .send_to_addr(b"", &path)
             .expect("sent");
-        assert!(matches!(server.receive(), Ok(Received::Unnamed)));
+        assert!(matches!(server.receive(), Ok(Received::Unanswerable(_))));
         let client = UnixDatagram::bind_addr(&address("client")).expect("bound");
         client.send_to_addr(b"?", &path).expect("sent");
         let request = receive(&server);

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::peer::{ClientOf, Peer, Source, has_gone};
+use super::peer::{ClientOf, Peer, Source};
+use super::stream::Stream;
 use crate::daemon::logging as log;
 use crate::daemon::options::Options;
 
@@ -24,19 +25,19 @@ pub(crate) struct Admission {
 /// A connection that was admitted, and its place in its source's count.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    fd: OwnedFd,
+    pub(crate) stream: Stream,
     place: Place,
 }
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.stream.as_fd()
     }
 }
 
 /// A connection that was not admitted, and what its client is told, if anything.
 #[derive(Debug)]
-pub(crate) struct TurnedAway(pub(crate) OwnedFd, pub(crate) &'static [u8]);
+pub(crate) struct TurnedAway(pub(crate) Stream, pub(crate) &'static [u8]);
 
 /// Whether there is a descriptor for one more connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,33 +71,33 @@ impl Admission {
     }
 
     /// Admits a connection, or turns it away. The kernel is asked who it is only where that matters.
-    pub(crate) fn admit(&mut self, fd: OwnedFd) -> Result<Connection, TurnedAway> {
+    pub(crate) fn admit(&mut self, stream: Stream) -> Result<Connection, TurnedAway> {
         let limit = self.sources.limit();
         let is_limited = self.allow.is_restricted() || limit.is_some();
-        let peer = is_limited.then(|| Peer::of(fd.as_fd())).flatten();
+        let peer = is_limited.then(|| Peer::of(stream.as_fd())).flatten();
         // A connection that was reset in the backlog has no address to judge, and nobody to serve.
-        if (is_limited && peer.is_none()) || has_gone(fd.as_fd()) {
-            log::gone_at_once(&ClientOf(fd.as_fd()));
-            return Err(TurnedAway(fd, b""));
+        if (is_limited && peer.is_none()) || stream.has_gone() {
+            log::gone_at_once(&ClientOf(stream.as_fd()));
+            return Err(TurnedAway(stream, b""));
         }
         if let Some(denied) = peer.filter(|peer| !self.allow.admits(peer)) {
             log::denied(&denied);
-            return Err(TurnedAway(fd, b""));
+            return Err(TurnedAway(stream, b""));
         }
         let Some(place) = self.sources.enter(peer.and_then(|peer| peer.source())) else {
-            log::too_many(&ClientOf(fd.as_fd()), limit.unwrap_or_default());
+            log::too_many(&ClientOf(stream.as_fd()), limit.unwrap_or_default());
             let reply = b"error: too many connections at once from your address\n";
-            return Err(TurnedAway(fd, reply));
+            return Err(TurnedAway(stream, reply));
         };
         self.held += 1;
-        Ok(Connection { fd, place })
+        Ok(Connection { stream, place })
     }
 
     /// Gives back what an admitted connection held, and its descriptor, to be ended.
-    pub(crate) fn release(&mut self, connection: Connection) -> OwnedFd {
+    pub(crate) fn release(&mut self, connection: Connection) -> Stream {
         self.held -= 1;
         self.sources.leave(connection.place);
-        connection.fd
+        connection.stream
     }
 }
 
@@ -201,8 +202,9 @@ pub(crate) struct Place(Option<Source>);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::intake::peer::wait_until_gone;
+    use crate::daemon::intake::stream::wait_until_gone;
     use clap::Parser;
+    use nix::sys::socket::AddressFamily;
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
 
@@ -283,11 +285,12 @@ mod tests {
         Admission::new(&Options::parse_from(words), capacity)
     }
 
-    fn tcp() -> (TcpStream, OwnedFd) {
+    fn tcp() -> (TcpStream, Stream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let theirs = TcpStream::connect(address).expect("connected");
-        (theirs, listener.accept().expect("accepted").0.into())
+        let ours = listener.accept().expect("accepted").0;
+        (theirs, Stream::new(ours.into(), AddressFamily::Inet))
     }
 
     #[test]
@@ -317,8 +320,9 @@ mod tests {
         for arguments in [&[][..], &["--allow", "127.0.0.0/8"]] {
             let (theirs, ours) = UnixStream::pair().expect("a pair");
             drop(theirs);
-            wait_until_gone(ours.as_fd());
-            let turned_away = admission(arguments, 8).admit(ours.into());
+            let ours = Stream::from(ours);
+            wait_until_gone(&ours);
+            let turned_away = admission(arguments, 8).admit(ours);
             assert_eq!(turned_away.expect_err("gone").1, b"");
         }
     }

@@ -4,18 +4,20 @@
 //! The listeners are polled only while there is room for another connection; the rest wait in
 //! the kernel's backlog, which the service manager keeps open whatever becomes of the daemon.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{AddressFamily, Shutdown, shutdown};
 
+use super::stream::Stream;
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
 use crate::daemon::poll::{Registry, SourceState, Timed, Token, Watched};
 use crate::daemon::sockets::{Socket, set_nonblocking};
 use crate::daemon::sys;
+use crate::rights;
 
 /// What an errno of accept4(2) means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,10 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(socket: Socket, registry: &Registry, index: u32) -> Self {
+        if socket.family == AddressFamily::Unix {
+            // For those who connect from now on.
+            rights::refuse(socket.fd.as_fd());
+        }
         Listener {
             socket: registry.watch(socket, Token::Listener(index), EpollFlags::EPOLLIN),
             is_lost: false,
@@ -82,6 +88,11 @@ impl Listener {
         } else {
             SourceState::Open(self.socket.as_fd())
         }
+    }
+
+    /// Its clients are on this machine, and may pass descriptors.
+    pub(crate) fn is_unix(&self) -> bool {
+        self.socket.family == AddressFamily::Unix
     }
 
     /// Polls the listener if there is room for a connection and no pause is on, else leaves it.
@@ -113,12 +124,12 @@ impl Listener {
 
     /// Takes one connection out of the backlog, close-on-exec and blocking; None where there is
     /// none now.
-    pub(crate) fn accept(&mut self, now: Instant) -> Option<OwnedFd> {
+    pub(crate) fn accept(&mut self, now: Instant) -> Option<Stream> {
         loop {
             match sys::accept(self.socket.fd.as_fd()) {
                 Ok(connection) => {
                     log::accept_recovered(self.fault.ok(), &*self.socket);
-                    return Some(connection);
+                    return Some(Stream::new(connection, self.socket.family));
                 }
                 Err(errno) => match verdict(errno) {
                     Verdict::Empty => return None,

@@ -4,11 +4,12 @@
 pub(crate) mod admission;
 pub(crate) mod listener;
 pub(crate) mod peer;
+pub(crate) mod stream;
 
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use self::listener::Listener;
+use self::stream::Stream;
 use super::poll::{SourceState, Timed};
 
 /// The listeners, and whose turn it is.
@@ -38,10 +39,10 @@ impl Intake {
         self.listeners.iter().map(Listener::state)
     }
 
-    /// Polls the listeners where there is room for a connection.
-    pub(crate) fn arm(&mut self, room: bool, now: Instant) {
+    /// Polls the listeners where there is room for a connection, and for one of a UNIX socket.
+    pub(crate) fn arm(&mut self, room: bool, unix_room: bool, now: Instant) {
         for listener in &mut self.listeners {
-            listener.arm(room, now);
+            listener.arm(room && (unix_room || !listener.is_unix()), now);
         }
     }
 
@@ -75,7 +76,7 @@ impl Intake {
     }
 
     /// Takes a connection from the ready listeners, one from each in turn.
-    pub(crate) fn accept(&mut self, now: Instant) -> Option<OwnedFd> {
+    pub(crate) fn accept(&mut self, now: Instant) -> Option<Stream> {
         while !self.ready.is_empty() {
             self.turn %= self.ready.len();
             self.pending = self.pending.saturating_sub(1);
@@ -109,13 +110,19 @@ mod tests {
     use crate::daemon::poll::Poll;
     use crate::daemon::sockets::classify;
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
 
     /// The ports that the next connections were made to.
     fn ports(intake: &mut Intake, count: usize) -> Vec<u16> {
         let now = Instant::now();
         let connections = (0..count).map_while(|_| intake.accept(now));
         connections
-            .map(|fd| TcpStream::from(fd).local_addr().expect("an address").port())
+            .map(|stream| {
+                TcpStream::from(OwnedFd::from(stream))
+                    .local_addr()
+                    .expect("an address")
+                    .port()
+            })
             .collect()
     }
 

@@ -273,11 +273,11 @@ pub(crate) fn reply_failed(failure: Failure, socket: &str, peer: &dyn Display, e
     );
 }
 
-pub(crate) fn unnamed(socket: &dyn Display) {
+pub(crate) fn unanswerable(socket: &dyn Display, why: &str) {
     record!(
         Level::Debug,
         [RUPTIME_LISTENER = socket],
-        "a client of {socket} has no address to answer to"
+        "a client of {socket} cannot be answered: {why}"
     );
 }
 

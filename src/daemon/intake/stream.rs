@@ -1,0 +1,125 @@
+//! A connection, accepted or handed over: its descriptor, and what may be in its queue.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockType, getsockopt, send, sockopt};
+
+use crate::rights;
+
+/// A connection that is to be served.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    fd: OwnedFd,
+    family: AddressFamily,
+    may_be_laden: bool,
+}
+
+impl Stream {
+    /// Of a socket of this family. A UNIX socket's kernel is asked to refuse passed descriptors.
+    pub(crate) fn new(fd: OwnedFd, family: AddressFamily) -> Self {
+        let may_be_laden = family == AddressFamily::Unix && !rights::refuse(fd.as_fd());
+        Stream {
+            fd,
+            family,
+            may_be_laden,
+        }
+    }
+
+    /// Descriptors may have been passed to it: it must not be read, nor closed but by a
+    /// [`rights::Releaser`].
+    pub(crate) fn may_be_laden(&self) -> bool {
+        self.may_be_laden
+    }
+
+    /// True where nobody reads any more what is written here: the connection was reset (TCP), or the
+    /// other end has been closed (UNIX). A client that has only half-closed still reads.
+    pub(crate) fn has_gone(&self) -> bool {
+        self.tells_of(PollFlags::empty())
+    }
+
+    /// The client will send nothing more.
+    pub(crate) fn has_finished(&self) -> bool {
+        // poll(2) has it, nix has not.
+        self.tells_of(PollFlags::from_bits_retain(libc::POLLRDHUP))
+    }
+
+    /// True where the client reads no more, though it is there: a UNIX client has shut its side down
+    /// for reading. (What writes to it gets EPIPE, and TCP knows of no such thing.)
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.family == AddressFamily::Unix
+            // An empty packet would be read as the end.
+            && getsockopt(&self.fd, sockopt::SockType) == Ok(SockType::Stream)
+            && send(self.fd.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+                == Err(Errno::EPIPE)
+    }
+
+    /// Whether one of these events has come, or POLLHUP or POLLERR, which always count. A poll that
+    /// fails (ENOMEM) tells nothing; then the client is taken to be there.
+    fn tells_of(&self, events: PollFlags) -> bool {
+        let mut fds = [PollFd::new(self.fd.as_fd(), events)];
+        poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<Stream> for OwnedFd {
+    fn from(stream: Stream) -> OwnedFd {
+        stream.fd
+    }
+}
+
+/// As if the kernel had refused passed descriptors from the beginning.
+#[cfg(test)]
+impl From<std::os::unix::net::UnixStream> for Stream {
+    fn from(stream: std::os::unix::net::UnixStream) -> Stream {
+        Stream::new(stream.into(), AddressFamily::Unspec)
+    }
+}
+
+/// A command that another test starts may hold the client's end for a moment, until its exec.
+#[cfg(test)]
+pub(crate) fn wait_until_gone(stream: &Stream) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !stream.has_gone() {
+        assert!(std::time::Instant::now() < end, "the client is there");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (Stream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        (Stream::new(ours.into(), AddressFamily::Unix), theirs)
+    }
+
+    #[test]
+    fn a_client_has_gone_when_it_cannot_read_any_more() {
+        let (ours, theirs) = pair();
+        assert!(!ours.has_finished() && !ours.has_gone());
+        theirs.shutdown(Shutdown::Write).expect("half-closed");
+        assert!(ours.has_finished() && !ours.has_gone());
+        drop(theirs);
+        wait_until_gone(&ours);
+    }
+
+    #[test]
+    fn a_client_that_has_shut_down_reading_is_deaf() {
+        let (ours, theirs) = pair();
+        assert!(!ours.is_deaf());
+        theirs.shutdown(Shutdown::Read).expect("shut down");
+        assert!(ours.is_deaf() && !ours.has_gone());
+    }
+}

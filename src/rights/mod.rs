@@ -1,0 +1,218 @@
+//! Passed descriptors (SCM_RIGHTS, unix(7)): nobody here wants them, and dropping them may sleep.
+//!
+//! A message that carries descriptors is laden with whatever their last close does: a TCP socket with
+//! SO_LINGER and unsent data sleeps for as long as its owner has set, a file on a network that is
+//! gone even longer. Who receives such a message without wanting its descriptors makes that close,
+//! and so does who closes a socket in whose queue it is. So such messages are refused where the
+//! kernel can (SO_PASSRIGHTS, Linux 6.16), and elsewhere what a queue holds is known before it is
+//! read: never receive from a UNIX socket, nor close it, on a thread that others wait for, but
+//! where [`may_be_queued`] has said no after the peer was kept from sending (shutdown(2), SHUT_RD).
+#![allow(unsafe_code)]
+
+pub(crate) mod alarm;
+pub(crate) mod worker;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{MsgFlags, Shutdown, SockType, getsockopt, recv, shutdown, sockopt};
+
+use self::alarm::Alarm;
+use self::worker::Worker;
+
+/// Reads that empty any queue: 16 KiB or a message each, of which a queue holds some hundred.
+const QUEUED: usize = 1024;
+
+/// `SO_PASSRIGHTS` of asm/socket.h, which libc does not have yet.
+#[cfg(not(any(target_arch = "sparc", target_arch = "sparc64")))]
+const SO_PASSRIGHTS: libc::c_int = 83;
+#[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
+const SO_PASSRIGHTS: libc::c_int = 0x5c;
+
+/// Has the kernel refuse descriptors that are passed to this UNIX socket: their sender gets EPERM.
+/// Sockets that are accepted from a listener inherit it. True where none can be in its queue: they
+/// were refused from the beginning.
+pub(crate) fn refuse(socket: BorrowedFd<'_>) -> bool {
+    match passes(socket) {
+        Ok(false) => true,
+        // What was queued before is there still.
+        Ok(true) => {
+            // It cannot fail where it can be read.
+            let _ = set_passes(socket, false);
+            false
+        }
+        // ENOPROTOOPT: Linux before 6.16. EOPNOTSUPP: not a UNIX socket.
+        Err(_) => false,
+    }
+}
+
+/// True unless the kernel says that no descriptor is in the receive queue of this UNIX socket:
+/// `scm_fds` in /proc/self/fdinfo (proc_pid_fdinfo(5); Linux 5.8), which counts those of empty and
+/// out-of-band messages, too.
+pub(crate) fn may_be_queued(socket: BorrowedFd<'_>) -> bool {
+    let path = format!("/proc/self/fdinfo/{}", socket.as_raw_fd());
+    // No /proc, no descriptor or memory left: nobody knows.
+    let info = std::fs::read_to_string(path).unwrap_or_default();
+    let count = info.lines().find_map(|line| line.strip_prefix("scm_fds:"));
+    count.is_none_or(|count| count.trim() != "0")
+}
+
+/// Closes UNIX connections whose queue may be laden, without ever sleeping in the caller's thread.
+pub(crate) struct Releaser {
+    worker: Worker,
+    /// Of the caller's thread. Before Linux 6.9 any close of a UNIX socket may collect the garbage
+    /// of strangers, whose lingering sockets then sleep here (unix_gc).
+    alarm: Option<Alarm>,
+}
+
+impl Releaser {
+    pub(crate) fn new() -> Self {
+        Releaser {
+            worker: Worker::alarmed("release"),
+            alarm: None,
+        }
+    }
+
+    /// How many connections wait to be closed; each has its descriptor.
+    pub(crate) fn len(&self) -> usize {
+        self.worker.len()
+    }
+
+    /// Tries again to start the thread, if that has failed.
+    pub(crate) fn start(&mut self) {
+        self.worker.start();
+    }
+
+    /// Keeps the peer from sending, reads and throws away what it has sent, and closes: here, or in
+    /// a thread where that may sleep.
+    pub(crate) fn release(&mut self, connection: OwnedFd) {
+        // ENOTCONN: it has gone, and can queue nothing more either.
+        let _ = shutdown(connection.as_raw_fd(), Shutdown::Read);
+        if may_be_queued(connection.as_fd()) {
+            return self.worker.run(move || drain_and_close(connection));
+        }
+        if self.alarm.is_none() {
+            self.alarm = Alarm::for_this_thread();
+        }
+        match &mut self.alarm {
+            Some(alarm) => alarm.during(|| drain_and_close(connection)),
+            None => drain_and_close(connection),
+        }
+    }
+}
+
+/// Unread data would have the client's next read fail (ECONNRESET), and the client of a packet
+/// socket would lose the reply with it: so what is in the queue is read before the close. The peer
+/// has been kept from sending, so that the queue has an end.
+///
+/// What is passed is not received: descriptors that come without room for them are dropped, and
+/// dropping, unlike close(2), does not wait for a file to be flushed.
+fn drain_and_close(connection: OwnedFd) {
+    // An empty packet reads like the end.
+    let packets = getsockopt(&connection, sockopt::SockType) == Ok(SockType::SeqPacket);
+    let mut buffer = [0; 16 << 10];
+    for _ in 0..QUEUED {
+        match recv(connection.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) if !packets => break,
+            Ok(_) | Err(Errno::EINTR) => {}
+            // EAGAIN: empty. ECONNRESET: the client has closed with our reply unread.
+            Err(_) => break,
+        }
+    }
+    drop(connection);
+}
+
+fn passes(socket: BorrowedFd<'_>) -> Result<bool> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `value` and `length` are ours, and `length` is the size of `value`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result).map(|_| value != 0)
+}
+
+fn set_passes(socket: BorrowedFd<'_>, on: bool) -> Result<()> {
+    let value = libc::c_int::from(on);
+    // SAFETY: `value` is ours, and the length is its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{IoSlice, Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use nix::sys::socket::{ControlMessage, sendmsg};
+
+    fn pass(to: &UnixStream, from: &UnixStream) -> Result<usize> {
+        let fds = [from.as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&fds)];
+        let content = [IoSlice::new(b"x")];
+        sendmsg::<()>(
+            to.as_raw_fd(),
+            &content,
+            &control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+    }
+
+    #[test]
+    fn what_was_passed_before_is_known() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let (passed, _other) = UnixStream::pair().expect("a pair");
+        assert!(!may_be_queued(ours.as_fd()));
+        theirs.write_all(b"hello").expect("written");
+        assert!(!may_be_queued(ours.as_fd()), "bytes are no descriptors");
+        pass(&theirs, &passed).expect("passed");
+        assert!(may_be_queued(ours.as_fd()));
+        assert!(!refuse(ours.as_fd()), "there is one already");
+        // Where the kernel can refuse them, it does from now on.
+        if passes(ours.as_fd()).is_ok() {
+            assert_eq!(pass(&theirs, &passed), Err(Errno::EPERM));
+            assert!(refuse(ours.as_fd()));
+        }
+    }
+
+    #[test]
+    fn a_released_connection_is_read_and_closed() {
+        for laden in [false, true] {
+            let mut releaser = Releaser::new();
+            let (mut ours, mut theirs) = UnixStream::pair().expect("a pair");
+            let (passed, mut other) = UnixStream::pair().expect("a pair");
+            theirs.write_all(b"hello").expect("written");
+            if laden {
+                pass(&theirs, &passed).expect("passed");
+            }
+            drop(passed);
+            ours.write_all(b"up").expect("written");
+            releaser.release(ours.into());
+            let mut reply = String::new();
+            theirs.read_to_string(&mut reply).expect("no reset");
+            assert_eq!(reply, "up");
+            assert_eq!(other.read(&mut [0]).expect("closed"), 0, "{laden}");
+            while releaser.len() > 0 {
+                std::thread::yield_now();
+            }
+        }
+    }
+}

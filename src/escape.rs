@@ -30,7 +30,7 @@ pub fn word(text: &str) -> String {
     out
 }
 
-/// The same as [`line`], cut to `max` characters and an ellipsis (`...`) that says so.
+/// The same as [`line()`], cut to `max` characters and an ellipsis (`...`) that says so.
 pub fn excerpt(bytes: &[u8], max: usize) -> String {
     // Four bytes are the longest character, so nothing that is shown is cut off here.
     let (head, cut) = match bytes.get(..max.saturating_mul(4)) {
@@ -46,7 +46,7 @@ pub fn excerpt(bytes: &[u8], max: usize) -> String {
 }
 
 /// Whole lines for a terminal: line feeds (with a carriage return before them or not) and tabs
-/// stay, everything else is as in [`line`].
+/// stay, everything else is as in [`line()`].
 pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     if bytes.windows(2).any(|pair| pair == b"\r\n") {
         let lines: Vec<_> = bytes

@@ -50,25 +50,20 @@ pub fn main() -> ExitCode {
         Err(error) => return crate::cli::report("ruptimed", error),
     };
     log::init(options.log_level, stdio.stderr_is_connection);
-    match run(&options, &stdio) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Refused::Usage(reason)) => {
-            log::fatal(&reason);
-            ExitCode::from(USAGE)
-        }
-        Err(Refused::Failed(reason)) => {
-            log::fatal(&reason);
-            ExitCode::from(FAILURE)
-        }
-    }
+    let (reason, status) = match run(&options, &stdio) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Refused::Usage(reason)) => (reason, USAGE),
+        Err(Refused::Failed(reason)) => (reason, FAILURE),
+    };
+    log::fatal(&reason);
+    ExitCode::from(status)
 }
 
 fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
-    sys::stop_ignoring_sigchld()
-        .map_err(|errno| Refused::Failed(format!("sigaction: {}", errno.desc())))?;
+    sys::stop_ignoring_sigchld().map_err(|errno| format!("sigaction: {}", errno.desc()))?;
     let command = Command::new(&options.command).map_err(Refused::Usage)?;
     options.check().map_err(Refused::Usage)?;
-    let mut sockets = inherit::acquire(options)?;
+    let mut sockets = inherit::acquire(&options.listen, options.access(), options.inetd)?;
     // Removed when this function returns, however it does.
     let _bound_paths = std::mem::take(&mut sockets.bound_paths);
     if options.idle_timeout.is_some() && !sockets.inherited {
@@ -78,7 +73,7 @@ fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
     }
     stdio
         .detach()
-        .map_err(|error| Refused::Failed(format!("/dev/null: {error}")))?;
+        .map_err(|error| format!("/dev/null: {error}"))?;
     for socket in &sockets.sockets {
         if !sockets.inherited {
             log::listening(&sockets::bind::local_address(socket));
@@ -89,5 +84,5 @@ fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
     if !command.is_found() {
         log::command_not_found(&command);
     }
-    server::serve(options, sockets, command).map_err(Refused::Failed)
+    Ok(server::serve(options, sockets, command)?)
 }

@@ -1,5 +1,5 @@
-//! Where the sockets come from: options, the environment and standard input come in, classified
-//! sockets go out, or one sentence that names what is wrong.
+//! Where the sockets come from: the command line, the environment and standard input come in,
+//! classified sockets go out, or one sentence that names what is wrong.
 //!
 //! A wrong descriptor is refused before the service manager hears READY=1.
 
@@ -16,10 +16,10 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::fstat;
 
-use crate::daemon::options::Options;
 use crate::daemon::signals;
+use crate::daemon::sockets::address::ListenAddr;
 use crate::daemon::sockets::bind::{self, Bound};
-use crate::daemon::sockets::unix::BoundPath;
+use crate::daemon::sockets::unix::{Access, BoundPath};
 use crate::daemon::sockets::{Socket, classify};
 
 /// The first descriptor that a service manager passes (sd_listen_fds(3)).
@@ -35,7 +35,7 @@ pub(crate) struct Sockets {
 }
 
 /// Why there are no sockets to serve.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// Nobody handed over a socket: the daemon was started the wrong way.
     Usage(String),
@@ -43,25 +43,33 @@ pub(crate) enum Refused {
     Failed(String),
 }
 
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Refused::Failed(reason)
+    }
+}
+
 /// Finds the sockets: `--listen`, `--inetd`, `LISTEN_FDS`, standard input, in this order.
 ///
 /// # Errors
 /// One sentence that names the option, the variable or the descriptor, and what to do.
-pub(crate) fn acquire(options: &Options) -> Result<Sockets, Refused> {
-    if !options.listen.is_empty() {
-        let resolved = bind::resolve(&options.listen).map_err(Refused::Failed)?;
+pub(crate) fn acquire(
+    listen: &[ListenAddr],
+    access: Access,
+    inetd: bool,
+) -> Result<Sockets, Refused> {
+    if !listen.is_empty() {
+        let resolved = bind::resolve(listen)?;
         // From here on there is a file to remove in the end: no signal may just end the process.
-        signals::block()
-            .map_err(|errno| Refused::Failed(format!("sigprocmask: {}", errno.desc())))?;
-        let Bound { sockets, paths } =
-            bind::bind_all(&resolved, options.access()).map_err(Refused::Failed)?;
+        signals::block().map_err(|errno| format!("sigprocmask: {}", errno.desc()))?;
+        let Bound { sockets, paths } = bind::bind_all(&resolved, access)?;
         return Ok(Sockets {
             sockets,
             bound_paths: paths,
             inherited: false,
         });
     }
-    if options.inetd {
+    if inetd {
         return from_stdin()?.ok_or_else(|| {
             Refused::Usage(
                 "--inetd: standard input is not a socket; start ruptimed from inetd, xinetd, socat or a unit with StandardInput=socket"
@@ -69,19 +77,18 @@ pub(crate) fn acquire(options: &Options) -> Result<Sockets, Refused> {
             )
         });
     }
-    let why_not = match from_environment().map_err(Refused::Failed)? {
-        Inherited::Sockets(sockets) => return Ok(sockets),
-        Inherited::None(why_not) => why_not,
+    let why_not = match from_environment() {
+        Err(Refused::Usage(why_not)) => why_not,
+        sockets => return sockets,
     };
-    if let Some(sockets) = from_stdin()? {
-        return Ok(sockets);
-    }
-    Err(Refused::Usage(format!(
-        "no socket to serve ({why_not}): enable ruptime.socket, or give --listen ADDR"
-    )))
+    from_stdin()?.ok_or_else(|| {
+        Refused::Usage(format!(
+            "no socket to serve ({why_not}): enable ruptime.socket, or give --listen ADDR"
+        ))
+    })
 }
 
-fn inherited(sockets: Vec<Socket>) -> Result<Sockets, String> {
+fn inherited(sockets: Vec<Socket>) -> Result<Sockets, Refused> {
     refuse_doubles(&sockets)?;
     Ok(Sockets {
         sockets,
@@ -90,106 +97,87 @@ fn inherited(sockets: Vec<Socket>) -> Result<Sockets, String> {
     })
 }
 
+/// Takes the socket on standard input; None where there is none.
 fn from_stdin() -> Result<Option<Sockets>, Refused> {
     let stdin = stdin();
     match getsockopt(&stdin.as_fd(), sockopt::SockType) {
         Err(Errno::ENOTSOCK | Errno::EBADF) => return Ok(None),
-        Err(errno) => return Err(Refused::Failed(format!("standard input: {}", errno.desc()))),
+        Err(errno) => return Err(format!("standard input: {}", errno.desc()).into()),
         Ok(_) => {}
     }
     let fd = stdin
         .as_fd()
         .try_clone_to_owned()
-        .map_err(|error| Refused::Failed(format!("standard input: {error}")))?;
-    classify(fd, "standard input")
-        .and_then(|socket| inherited(vec![socket]))
-        .map(Some)
-        .map_err(Refused::Failed)
-}
-
-enum Inherited {
-    Sockets(Sockets),
-    /// Nothing was passed to this process; why, for the error message.
-    None(String),
+        .map_err(|error| format!("standard input: {error}"))?;
+    inherited(vec![classify(fd, "standard input")?]).map(Some)
 }
 
 /// Takes what the service manager passed (sd_listen_fds(3)). The count is checked before
 /// listenfd sees it, since listenfd makes a list of that length.
-fn from_environment() -> Result<Inherited, String> {
-    let count = match listen_fds(
-        std::env::var_os("LISTEN_FDS"),
-        std::env::var_os("LISTEN_PID"),
+///
+/// # Errors
+/// [`Refused::Usage`] where nothing was passed to this process.
+fn from_environment() -> Result<Sockets, Refused> {
+    let variable = std::env::var_os;
+    let count = listen_fds(
+        variable("LISTEN_FDS"),
+        variable("LISTEN_PID"),
         std::process::id(),
-    )? {
-        ListenFds::Passed(count) => count,
-        ListenFds::None(why_not) => return Ok(Inherited::None(why_not)),
-    };
+    )?;
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
     if (count as u64).saturating_add(LISTEN_FDS_START as u64) > limit {
         return Err(format!(
             "LISTEN_FDS={count} cannot be true: this process may have {limit} descriptors"
-        ));
+        )
+        .into());
     }
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':').filter(|_| !names.is_empty());
     let mut manager = ListenFd::from_env();
     let mut sockets = Vec::with_capacity(count);
     for index in 0..count {
+        let number = index + LISTEN_FDS_START;
         let label = match names.next() {
-            Some(name) => format!(
-                "fd {} (\"{}\")",
-                index + LISTEN_FDS_START,
-                name.escape_debug()
-            ),
-            None => format!("fd {}", index + LISTEN_FDS_START),
+            Some(name) => format!("fd {number} (\"{}\")", name.escape_debug()),
+            None => format!("fd {number}"),
         };
         let fd = take(&mut manager, index, &label)?;
         sockets.push(classify(fd, &label)?);
     }
-    inherited(sockets).map(Inherited::Sockets)
-}
-
-#[derive(Debug, PartialEq)]
-enum ListenFds {
-    Passed(usize),
-    None(String),
+    inherited(sockets)
 }
 
 /// Reads LISTEN_FDS and LISTEN_PID as sd_listen_fds(3) does: a missing or foreign LISTEN_PID
 /// means that the descriptors are not for this process, whatever LISTEN_FDS is.
-fn listen_fds(fds: Option<OsString>, pid: Option<OsString>, own: u32) -> Result<ListenFds, String> {
+fn listen_fds(fds: Option<OsString>, pid: Option<OsString>, own: u32) -> Result<usize, Refused> {
+    let none = |why_not: String| Err(Refused::Usage(why_not));
     let Some(fds) = fds else {
-        return Ok(ListenFds::None("LISTEN_FDS is not set".to_owned()));
+        return none("LISTEN_FDS is not set".to_owned());
     };
     let fds = fds.to_string_lossy();
+    let fds_shown = fds.escape_debug();
     let Some(pid) = pid else {
-        return Ok(ListenFds::None(format!(
-            "LISTEN_FDS is {}, but LISTEN_PID is not set, so they are not for this process",
-            fds.escape_debug()
-        )));
+        return none(format!(
+            "LISTEN_FDS is {fds_shown}, but LISTEN_PID is not set, so they are not for this process"
+        ));
     };
     let pid = pid.to_string_lossy();
     match pid.parse::<u32>() {
         Ok(pid) if pid == own => {}
         Ok(pid) => {
-            return Ok(ListenFds::None(format!(
+            return none(format!(
                 "LISTEN_PID is {pid} and this process is {own}, so LISTEN_FDS is for another"
-            )));
+            ));
         }
         Err(_) => {
-            return Err(format!(
-                "LISTEN_PID={} is not a process number",
-                pid.escape_debug()
-            ));
+            let pid = pid.escape_debug();
+            return Err(format!("LISTEN_PID={pid} is not a process number").into());
         }
     }
     match fds.parse() {
-        Ok(0) => Ok(ListenFds::None("LISTEN_FDS is 0".to_owned())),
-        Ok(count) => Ok(ListenFds::Passed(count)),
-        Err(_) => Err(format!(
-            "LISTEN_FDS={} is not a number of descriptors",
-            fds.escape_debug()
-        )),
+        Ok(0) => none("LISTEN_FDS is 0".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err(format!("LISTEN_FDS={fds_shown} is not a number of descriptors").into()),
     }
 }
 
@@ -267,7 +255,7 @@ mod tests {
 
     #[test]
     fn listen_fds_is_read_as_sd_listen_fds_reads_it() {
-        assert_eq!(listen_fds(env("2"), env("7"), 7), Ok(ListenFds::Passed(2)));
+        assert_eq!(listen_fds(env("2"), env("7"), 7), Ok(2));
         for (fds, pid) in [
             (None, None),
             (None, env("7")),
@@ -280,7 +268,7 @@ mod tests {
             assert!(
                 matches!(
                     listen_fds(fds.clone(), pid.clone(), 7),
-                    Ok(ListenFds::None(_))
+                    Err(Refused::Usage(_))
                 ),
                 "{fds:?} {pid:?}"
             );
@@ -292,7 +280,8 @@ mod tests {
             ("99999999999999999999999", "7"),
             ("1", "me"),
         ] {
-            assert!(listen_fds(env(fds), env(pid), 7).is_err(), "{fds} {pid}");
+            let refused = listen_fds(env(fds), env(pid), 7);
+            assert!(matches!(refused, Err(Refused::Failed(_))), "{fds} {pid}");
         }
     }
 

@@ -2,15 +2,81 @@
 //!
 //! systemd holds the listening sockets; `ruptimed` inherits them, hands each connection to
 //! `uptime` as its standard output and error, and leaves when nobody asks. `ruptime` asks one
-//! machine or thousands.
+//! machine or thousands. The two share nothing but the [`PORT`] and the [`SERVICE`] name: the
+//! protocol is "connect, read to the end".
 //!
-//! Data flows one way through each program:
+//! # Map
 //!
-//! - [`daemon`]: descriptors → classified sockets → loop → hand-off → reaping and limits →
-//!   journal and service manager;
-//! - [`client`]: arguments → targets → query → parsed report → rendering.
+//! Data flows one way through each program, and a folder holds one stage of it. A folder's own
+//! comment says what comes in and what goes out; no file uses one of a later stage.
 //!
-//! The two share nothing but the [`PORT`] and the [`SERVICE`] name: the protocol is "connect, read to the end".
+//! Both programs use `cli` (one-line usage errors), [`escape`] (text that is safe on a terminal) and
+//! `rights` (descriptors that a UNIX peer passes, which nobody wants, and whose close may sleep).
+//!
+//! [`client`]: arguments → targets → query → parsed report → rendering.
+//!
+//! # The daemon
+//!
+//! ```text
+//!   LISTEN_FDS, standard input, --listen
+//!                  │ descriptors
+//!               sockets ─────────────────────┐
+//!                  │ listeners               │ datagram sockets
+//!               intake                   datagrams ◀──────┐
+//!                  │ connections that        │ requests   │
+//!                  │ were admitted           │            │
+//!                  ▼                         ▼            │ replies
+//!        ┌──────────────────── answer ──────────────┐     │
+//!        │ exec: a command     │ capture: one run   ├─────┘
+//!        │ for each connection │ for all who wait   │
+//!        └─────────┬────────────────────────────────┘
+//!                  │ connections with their reply
+//!                  ▼
+//!               linger ──▶ closed
+//! ```
+//!
+//! | where | what |
+//! |---|---|
+//! | `daemon/options`, `daemon/mod` | the command line, and the way from it to an exit status |
+//! | `daemon/sockets` | finds or binds the sockets, and classifies each by what it is |
+//! | `daemon/server` | the loop: passes values from one part to the next |
+//! | `daemon/poll` | the one wait: epoll, registered descriptors, deadlines |
+//! | `daemon/intake` | accepts, in turn; admits by `--allow`, `--max-per-source` and descriptors |
+//! | `daemon/answer` | commands: started, counted, reaped; exec, capture, the linger |
+//! | `daemon/datagrams` | requests and replies by datagram, within `--rate-limit` |
+//! | `daemon/signals`, `daemon/stop` | what a signal asks for, and how long a stop takes |
+//! | `daemon/manager` | readiness, status and the watchdog (sd_notify(3)) |
+//! | `daemon/logging` | records, and the faults that are reported once |
+//! | `daemon/sys` | the system calls that neither std nor nix offers |
+//!
+//! One turn of the loop: tick every part that has its time; obey signals; start a run that is due;
+//! hand on what has been answered; leave, if there is a reason to; poll what there is room for;
+//! wait; take what is ready.
+//!
+//! The states of the daemon:
+//!
+//! ```text
+//!   starting ──READY=1──▶ serving ──SIGTERM──▶ stopping ──everybody answered──▶ exit 0
+//!      │                   │    │                 │ again: SIGTERM to the commands, 2 s at most
+//!      │ refused           │    │ idle, or        └─child timeout and 8 s──────▶ exit 0
+//!      ▼                   │    │ the connection
+//!   exit 1 or 2            │    ▼ was served
+//!                          │   exit 0
+//!                          ▼ no socket is left
+//!                         exit 1
+//! ```
+//!
+//! of a connection, and of the run that is shared:
+//!
+//! ```text
+//!   in the backlog ──accept──▶ admitted ──its command ends, or──▶ lingering ──client closes──▶ closed
+//!                                 │       the shared run does        │ 1 s, 4 MiB, or evicted
+//!                                 └─turned away──▶ closed            └──────────────────────▶ closed
+//!
+//!   idle ──a request──▶ gathering ──about as many as last time, or 1 ms──▶ running
+//!     ▲                    ▲                                                  │ its output ends, or
+//!     └──nobody waits──────┴──somebody waits────────────◀─────────────────────┘ its command does
+//! ```
 
 mod cli;
 #[cfg(feature = "client")]

@@ -22,7 +22,7 @@ use crate::daemon::sockets::unix::Access;
 pub(crate) enum Handoff {
     /// each connection becomes the standard output of a command of its own
     Exec,
-    /// one run of the command answers everybody who waits
+    /// one run of the command answers everyone who waits
     Capture,
 }
 
@@ -37,62 +37,67 @@ pub(crate) enum Handoff {
     max_term_width = 100
 )]
 pub(crate) struct Options {
-    /// Bind this instead of inheriting sockets: PORT, HOST:PORT, [V6]:PORT, udp:HOST:PORT,
-    /// unix:PATH or unix:@NAME (repeatable)
-    #[arg(short, long, value_name = "ADDR", conflicts_with = "inetd")]
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR",
+        conflicts_with = "inetd",
+        help = "Bind ADDR instead of inheriting sockets: PORT, HOST:PORT, [V6]:PORT, udp:HOST:PORT, unix:PATH or unix:@NAME (repeatable)"
+    )]
     pub(crate) listen: Vec<ListenAddr>,
 
-    /// The socket is standard input, as inetd, xinetd, socat and StandardInput=socket pass it
+    /// Serve the socket on standard input, as inetd, xinetd, socat and StandardInput=socket pass it
     #[arg(short, long)]
     pub(crate) inetd: bool,
 
-    /// How a stream client is answered
+    /// How to answer stream clients
     #[arg(long, value_enum, value_name = "HOW", default_value = "exec")]
     pub(crate) handoff: Handoff,
 
-    /// With capture and datagrams: an answer no older than this may be given without a new run;
-    /// 0 is never older than the question
+    /// With capture and datagrams: reuse an answer for up to SECONDS; with 0 every answer is
+    /// measured after its request
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = cli::time_from_0)]
     pub(crate) max_age: Duration,
 
-    /// Run at most N commands at once, and one more for those who share a run; beyond it the
-    /// backlog holds the clients
+    /// Run at most N commands at once, and one shared run besides; further clients wait in the
+    /// backlog
     #[arg(short = 'c', long, value_name = "N", default_value = "64", value_parser = at_least_one)]
     pub(crate) max_children: NonZeroUsize,
 
-    /// Connections at once from one address (an IPv4 address, an IPv6 /64) [default: no limit]
+    /// Serve at most N connections at once from one address (an IPv4 address or an IPv6 /64)
+    /// [default: no limit]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) max_per_source: Option<NonZeroUsize>,
 
-    /// The time a command has; then its process group is killed
+    /// Stop a command and its process group after SECONDS
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = cli::time)]
     pub(crate) child_timeout: Duration,
 
-    /// Leave when nobody asked for so long; only with inherited sockets [default: never]
+    /// Exit after SECONDS without a request; only with inherited sockets [default: never]
     #[arg(long, value_name = "SECONDS", value_parser = cli::time, conflicts_with = "listen")]
     pub(crate) idle_timeout: Option<Duration>,
 
-    /// Answer only these addresses, in CIDR notation; UNIX sockets always (repeatable)
+    /// Answer only clients in NET, in CIDR notation; UNIX sockets always (repeatable)
     /// [default: everyone]
     #[arg(long, value_name = "NET", value_parser = network)]
     pub(crate) allow: Vec<IpNet>,
 
-    /// Datagram replies a second to one source (an IPv4 /24, an IPv6 /56), and N times 512 bytes;
-    /// 0 is no limit
+    /// Send at most N datagrams, and N times 512 bytes, a second to one source (an IPv4 /24 or an
+    /// IPv6 /56); 0 is no limit
     #[arg(long, value_name = "N", default_value = "10")]
     pub(crate) rate_limit: u32,
 
-    /// The mode of the socket file, in octal; only with --listen unix:PATH [default: 0777 less the
+    /// Mode of the socket file, in octal; only with --listen unix:PATH [default: 0777 less the
     /// umask]
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) socket_mode: Option<Mode>,
 
-    /// The group of the socket file, a name or a number; only with --listen unix:PATH [default: the
+    /// Group of the socket file, by name or number; only with --listen unix:PATH [default: the
     /// daemon's own]
     #[arg(long, value_name = "GROUP", value_parser = group)]
     pub(crate) socket_group: Option<Gid>,
 
-    /// The least severe records to write
+    /// Write records of this level and above
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "notice")]
     pub(crate) log_level: Level,
 

@@ -15,6 +15,7 @@ complete -c ruptime -l color -d 'Colour the table' -r -f -a "auto\t'On a termina
 always\t'Even into a pipe or a file'
 never\t'Not at all'"
 complete -c ruptime -l udp -d 'Use datagrams for every host named without a scheme'
+complete -c ruptime -l ssh -d 'Use ssh for every host named without a scheme: it runs uptime there'
 complete -c ruptime -s 4 -d 'Use IPv4 only'
 complete -c ruptime -s 6 -d 'Use IPv6 only'
 complete -c ruptime -l rebooted -d 'With --wait: count only an answer whose boot is later than this call'

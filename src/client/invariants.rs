@@ -155,6 +155,17 @@ pub fn host(word: &str) {
     let plain = plainest(&target.endpoint);
     let again = Target::parse(&plain).unwrap_or_else(|reason| panic!("{plain:?}: {reason}"));
     assert_eq!(again.endpoint, target.endpoint, "{word:?} and {plain:?}");
+    if let Endpoint::Ssh { user, host, .. } = &target.endpoint {
+        let word = plainest(&target.endpoint);
+        let shell = |c: char| c.is_whitespace() || "'\"`$;&|<>(){}*?!#~\\".contains(c);
+        assert!(!word.contains(shell), "{word:?}");
+        let option = |text: &str| text.starts_with('-');
+        assert!(!user.as_deref().is_some_and(option), "{word:?}");
+        assert!(
+            !matches!(host, Host::Name(name) if option(name)),
+            "{word:?}"
+        );
+    }
     if let Endpoint::Net {
         host: Host::Name(name),
         ..
@@ -168,9 +179,16 @@ pub fn host(word: &str) {
 }
 
 fn plainest(endpoint: &Endpoint) -> String {
-    let (udp, host, port) = match endpoint {
+    let (scheme, host, port) = match endpoint {
         Endpoint::Unix(path) => return format!("unix:{}", path.display()),
-        Endpoint::Net { udp, host, port } => (udp, host, port),
+        Endpoint::Ssh { user, host, port } => {
+            let user = user.as_ref().map(|user| format!("{user}@"));
+            (format!("ssh:{}", user.unwrap_or_default()), host, port)
+        }
+        Endpoint::Net { udp, host, port } => {
+            let scheme = if *udp { "udp:" } else { "" };
+            (scheme.to_owned(), host, port)
+        }
     };
     let host = match host {
         Host::Name(name) => name.clone(),
@@ -189,7 +207,7 @@ fn plainest(endpoint: &Endpoint) -> String {
         }
         Some(Port::Service(name)) => format!(":{name}"),
     };
-    format!("{}{host}{port}", if *udp { "udp:" } else { "" })
+    format!("{scheme}{host}{port}")
 }
 
 /// A list is parted and its ranges are written out without a panic, as many as it says.

@@ -32,6 +32,7 @@ Examples:
   ssh web1 reboot; ruptime --wait 5m --rebooted web1
   ruptime -o json web1 | jq '.[0].uptime_seconds'
   ruptime -w5 web1 web2             look again every 5 seconds
+  ruptime ssh:root@web1             a machine without ruptimed, by ssh
   ruptime unix:/run/ruptime.sock    this machine, through its UNIX socket
 
 Times are in seconds, or have a unit: 0.5, 30s, 5m, 1h, 1d, 1w.
@@ -51,13 +52,17 @@ pub struct Options {
     /// The hosts to ask, as [`Target::parse`](super::hosts::target::Target::parse) reads them.
     #[arg(
         value_name = "HOST",
-        help = "NAME, NAME:PORT, [V6]:PORT, an address, udp:… before any of these, unix:PATH, @GROUP; ranges as in web[01-20,30], lists with commas"
+        help = "NAME, NAME:PORT, [V6]:PORT, an address, udp:… before any of these, ssh:[USER@]NAME, unix:PATH, @GROUP; ranges as in web[01-20,30], lists with commas"
     )]
     pub hosts: Vec<String>,
 
     /// Use datagrams for every host named without a scheme
     #[arg(long)]
     pub udp: bool,
+
+    /// Use ssh for every host named without a scheme: it runs uptime there
+    #[arg(long, conflicts_with_all = ["udp", "discover"])]
+    pub ssh: bool,
 
     /// Ask this port: a number or a service name [default: ruptime, else 10513]
     #[arg(short, long, value_name = "PORT", value_parser = port, allow_negative_numbers = true)]

@@ -238,6 +238,7 @@ fn asking(options: &Options, settings: &Settings) -> query::Settings {
             _ => Family::Any,
         },
         udp: options.udp,
+        ssh: options.ssh,
         port: options.port.clone(),
         keep: match settings.format {
             // Not shown: the rows of a fleet must stay small.

@@ -13,6 +13,7 @@ mod client_fleet;
 mod client_hosts;
 mod client_names;
 mod client_resolver;
+mod client_ssh;
 mod client_stream;
 mod client_unix;
 mod completions;

@@ -71,7 +71,9 @@ impl Exclusions {
     /// Whether this host, at this place in the inventory, is left out.
     pub(super) fn contain(&self, place: u32, target: &Target) -> bool {
         let by_name = || match &target.endpoint {
-            Endpoint::Net { host, .. } => self.hosts.contains(&name_of(host)),
+            Endpoint::Net { host, .. } | Endpoint::Ssh { host, .. } => {
+                self.hosts.contains(&name_of(host))
+            }
             Endpoint::Unix(_) => false,
         };
         self.places.contains(&place)

@@ -31,6 +31,15 @@ pub struct Target {
 pub enum Endpoint {
     /// A UNIX socket, whatever its type turns out to be: a path, or `@` and an abstract name.
     Unix(PathBuf),
+    /// A machine that ssh(1) asks.
+    Ssh {
+        /// None: what ssh_config(5) says, as for the port.
+        user: Option<String>,
+        /// A name that ssh looks up, or an address.
+        host: Host,
+        /// Of the ssh server.
+        port: Option<Port>,
+    },
     /// A host on a network.
     Net {
         /// `udp:` was written: datagrams, whatever the command line says for the others.
@@ -78,11 +87,14 @@ fn bad<T>(reason: impl Into<String>) -> Result<T, BadTarget> {
 
 impl Target {
     /// Reads one HOST: `NAME`, `NAME:PORT`, `[V6]:PORT`, a bare address, `udp:…`, `unix:PATH`,
-    /// `unix:@NAME`.
+    /// `unix:@NAME`, `ssh:[USER@]HOST`.
     pub fn parse(word: &str) -> Result<Target, BadTarget> {
-        let endpoint = match word.strip_prefix("unix:") {
-            Some(path) => Endpoint::Unix(unix_path(path)?),
-            None => network(word)?,
+        let endpoint = if let Some(path) = word.strip_prefix("unix:") {
+            Endpoint::Unix(unix_path(path)?)
+        } else if let Some(login) = word.strip_prefix("ssh:") {
+            ssh(login)?
+        } else {
+            network(word)?
         };
         Ok(Target {
             word: word.to_owned(),
@@ -90,15 +102,13 @@ impl Target {
         })
     }
 
-    /// Whether asking it needs no name look-up.
+    /// Whether asking it needs neither a name look-up nor a process.
     pub fn is_direct(&self) -> bool {
-        !matches!(
-            &self.endpoint,
-            Endpoint::Net {
-                host: Host::Name(_),
-                ..
-            }
-        )
+        match &self.endpoint {
+            Endpoint::Unix(_) => true,
+            Endpoint::Ssh { .. } => false,
+            Endpoint::Net { host, .. } => !matches!(host, Host::Name(_)),
+        }
     }
 }
 
@@ -121,13 +131,50 @@ fn unix_path(path: &str) -> Result<PathBuf, BadTarget> {
     Ok(PathBuf::from(path))
 }
 
+/// `[USER@]HOST`. Nothing of it can be an option of ssh, or more than a word to the shell of a
+/// ProxyCommand, which may have all of it (ssh_config(5), TOKENS).
+fn ssh(login: &str) -> Result<Endpoint, BadTarget> {
+    let (user, rest) = match login.rsplit_once('@') {
+        Some((user, rest)) => (Some(user), rest),
+        None => (None, login),
+    };
+    if user.is_some_and(str::is_empty) {
+        return bad("ssh:USER@HOST needs a user before the @");
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+    if let Some(c) = user.and_then(|user| user.chars().find(|c| !plain(*c))) {
+        return bad(format!(
+            "no user's name for ssh has a '{}' in it",
+            c.escape_default()
+        ));
+    }
+    if user.unwrap_or(rest).starts_with('-') || rest.starts_with('-') {
+        return bad("what begins with - would be an option of ssh");
+    }
+    let (host, port) = match network(rest)? {
+        Endpoint::Net { host, port, .. } if !rest.starts_with("udp:") => (host, port),
+        _ => return bad("two schemes: write ssh:HOST or udp:HOST"),
+    };
+    if matches!(&host, Host::Scoped(_, zone) if !zone.chars().all(plain)) {
+        return bad("what follows % is no network interface");
+    }
+    Ok(Endpoint::Ssh {
+        user: user.map(str::to_owned),
+        host,
+        port,
+    })
+}
+
 fn network(word: &str) -> Result<Endpoint, BadTarget> {
     let (udp, rest) = match word.strip_prefix("udp:") {
         Some(rest) => (true, rest),
         None => (false, word),
     };
-    if rest.starts_with("unix:") || rest.starts_with("udp:") {
-        return bad("two schemes: write udp:HOST or unix:PATH");
+    if ["unix:", "udp:", "ssh:"]
+        .iter()
+        .any(|scheme| rest.starts_with(scheme))
+    {
+        return bad("two schemes: write udp:HOST, ssh:HOST or unix:PATH");
     }
     if rest.contains("://") {
         return bad("a URL is no HOST: write NAME or NAME:PORT");
@@ -232,6 +279,7 @@ fn name_or_v4(text: &str) -> Result<Host, BadTarget> {
             || (c.is_ascii_punctuation() && !matches!(c, '-' | '_' | '.'))
     };
     match text.chars().find(|c| odd(*c)) {
+        Some('@') => bad("only ssh:USER@HOST has a user, and no other host a '@' in it"),
         Some('%') => bad("only an IPv6 address can have a %INTERFACE"),
         Some(c) => bad(format!(
             "no host's name has a '{}' in it",
@@ -372,6 +420,22 @@ mod tests {
                 net(true, scoped("fe80::1", "eth0"), None),
             ),
             (
+                "ssh:web1",
+                Endpoint::Ssh {
+                    user: None,
+                    host: name("web1"),
+                    port: None,
+                },
+            ),
+            (
+                "ssh:root@[fe80::1%eth0]:2222",
+                Endpoint::Ssh {
+                    user: Some("root".to_owned()),
+                    host: scoped("fe80::1", "eth0"),
+                    port: number(2222),
+                },
+            ),
+            (
                 "unix:/run/ruptime.sock",
                 Endpoint::Unix("/run/ruptime.sock".into()),
             ),
@@ -428,7 +492,23 @@ mod tests {
             ("192.0.2.7%eth0", "%INTERFACE"),
             ("web 1", "' ' in it"),
             ("web1\u{1b}[31m", "'\\u{1b}' in it"),
-            ("user@web1", "'@' in it"),
+            ("user@web1", "only ssh:USER@HOST"),
+            ("ssh:", "empty"),
+            ("ssh:@web1", "a user before the @"),
+            ("ssh:-oProxyCommand=x", "an option of ssh"),
+            ("ssh:-l", "an option of ssh"),
+            ("ssh:root@-oProxyCommand", "an option of ssh"),
+            ("ssh:-oX@web1", "an option of ssh"),
+            ("ssh:a;b@web1", "';' in it"),
+            ("ssh:$(id)@web1", "'$' in it"),
+            ("ssh:a b@web1", "' ' in it"),
+            ("ssh:web1;id", "';' in it"),
+            ("ssh:fe80::1%`id`", "no network interface"),
+            ("ssh:udp:web1", "two schemes"),
+            ("udp:ssh:web1", "two schemes"),
+            ("ssh:ssh:web1", "two schemes"),
+            ("ssh:unix:/x", "two schemes"),
+            ("ssh://web1", "'/'"),
             ("http://web1/", "a URL is no HOST"),
             ("udp:http://web1:80", "a URL is no HOST"),
             ("fe80::1", "fe80::1%INTERFACE"),
@@ -452,8 +532,8 @@ mod tests {
     /// panics, and what is read keeps the word and a port within its bounds.
     #[test]
     fn no_word_panics() {
-        const ALPHABET: [&str; 12] = [
-            "a", "0", "9", ":", "[", "]", "%", ".", "-", "é", "udp:", "unix:",
+        const ALPHABET: [&str; 14] = [
+            "a", "0", "9", ":", "[", "]", "%", ".", "-", "é", "udp:", "unix:", "ssh:", "@",
         ];
         let mut words = vec![String::new()];
         for _ in 0..4 {

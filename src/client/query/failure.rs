@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     Broken(Errno),
     /// The end of the stream came before the first byte.
     Closed,
+    /// ssh failed, and this is what it said.
+    Ssh(String),
     /// The time was over.
     TimedOut {
         /// What was being waited for.
@@ -44,7 +46,9 @@ impl Failure {
     /// One line, safe to print.
     pub(crate) fn reason(&self) -> String {
         match self {
-            Failure::LookUp(words) | Failure::Unusable(words) => words.clone(),
+            Failure::LookUp(words) | Failure::Unusable(words) | Failure::Ssh(words) => {
+                words.clone()
+            }
             Failure::Os(errno) => words(*errno),
             Failure::Broken(errno) => format!("{} in the middle of the answer", words(*errno)),
             Failure::Closed => "closed without an answer".to_owned(),
@@ -64,6 +68,8 @@ impl Failure {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Failure::LookUp(_) | Failure::TimedOut { .. } | Failure::Broken(_) => true,
+            // Only its words tell a machine that is booting from a key that is refused.
+            Failure::Ssh(_) => true,
             // A forwarder before its server (docker-proxy, socat, ssh -L).
             Failure::Closed => true,
             Failure::Unusable(_) => false,

@@ -17,6 +17,7 @@ pub(crate) mod reply;
 mod resolve;
 pub(crate) mod services;
 pub(crate) mod socket;
+mod ssh;
 mod stream;
 mod trace;
 mod unix;
@@ -38,6 +39,7 @@ use self::neighbours::Neighbours;
 use self::reply::Reply;
 use self::resolve::{LOOK_UP_TIMEOUT, Resolver};
 use self::services::Services;
+use self::ssh::{Login, Ssh};
 use self::trace::Trace;
 use crate::client::answer::{Answer, Outcome};
 use crate::client::hosts::target::{Endpoint, Host, Port, Target};
@@ -56,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) family: Family,
     /// Datagrams for every host named without a scheme.
     pub(crate) udp: bool,
+    /// ssh for them.
+    pub(crate) ssh: bool,
     /// The port of a host that was written without one.
     pub(crate) port: Option<Port>,
     /// How many bytes of a reply are kept.
@@ -82,6 +86,7 @@ pub(crate) struct Prober {
     spare: Cell<usize>,
     /// One host is asked at a time: no other's socket will be closed.
     alone: bool,
+    ssh: Ssh,
     services: Services,
     stream_port: OnceCell<u16>,
     datagram_port: OnceCell<u16>,
@@ -107,6 +112,7 @@ impl Prober {
             buffer: RefCell::new(vec![0; reply::REPLY_MAX + 1].into_boxed_slice()),
             spare: Cell::new(budget.spare),
             alone: budget.jobs == 1,
+            ssh: Ssh::from_environment(),
             services: Services::default(),
             stream_port: OnceCell::new(),
             datagram_port: OnceCell::new(),
@@ -131,6 +137,13 @@ impl Prober {
             Endpoint::Unix(path) => {
                 let work = unix::ask(self, path, &trace);
                 trace.within(limit(self.timeout()), work).await
+            }
+            Endpoint::Ssh { user, host, port } => {
+                let user = user.as_deref();
+                self.ask_ssh(user, host, port.as_ref(), limit, &trace).await
+            }
+            Endpoint::Net { udp, host, port } if self.settings.ssh && !udp => {
+                self.ask_ssh(None, host, port.as_ref(), limit, &trace).await
             }
             Endpoint::Net { udp, host, port } => {
                 let udp = *udp || self.settings.udp;
@@ -179,6 +192,32 @@ impl Prober {
         };
         turn.end(result.as_ref().is_err_and(Failure::is_silence));
         result
+    }
+
+    async fn ask_ssh(
+        &self,
+        user: Option<&str>,
+        host: &Host,
+        port: Option<&Port>,
+        limit: impl Fn(Duration) -> Duration,
+        trace: &Trace,
+    ) -> Result<Reply, Failure> {
+        // Without --ssh, the command line's port is that of the other hosts.
+        let port = match port.or(self.settings.port.as_ref().filter(|_| self.settings.ssh)) {
+            None => None,
+            given => Some(self.port(given, false)?),
+        };
+        let login = Login {
+            user,
+            host,
+            port,
+            family: self.settings.family,
+        };
+        // Waiting for a turn is not the host's time.
+        let _turn = self.ssh.turn().await;
+        let time = limit(self.timeout());
+        let work = ssh::ask(self, &login, time, trace);
+        trace.within(time, work).await
     }
 
     /// The port to ask: the host's own, the command line's, services(5)', ours.
@@ -242,6 +281,7 @@ impl Prober {
         let rtt = result.is_ok().then(|| trace.rtt()).flatten();
         let address = match &target.endpoint {
             Endpoint::Unix(path) => Some(escape::line(path.as_os_str().as_bytes()).into_owned()),
+            Endpoint::Ssh { .. } => None,
             Endpoint::Net { .. } => trace.address.get().as_ref().map(show),
         };
         let (outcome, again) = match result {

@@ -164,6 +164,7 @@ mod tests {
             timeout: Duration::from_secs(5),
             family: Family::Any,
             udp: false,
+            ssh: false,
             port: None,
             keep: 0,
         };

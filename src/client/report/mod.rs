@@ -88,7 +88,7 @@ pub fn is_server_error(reply: &[u8]) -> bool {
 }
 
 /// Reads a reply as it comes, piece by piece, in little memory however long it is.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Reader {
     /// The first line that is neither blank nor an uptime line, cut to [`FIRST_LINE`]: what a
     /// reason shows.

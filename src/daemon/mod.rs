@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
-    sys::stop_ignoring_sigchld().map_err(|errno| format!("sigaction: {}", errno.desc()))?;
+    sys::stop_ignoring_sigchld().map_err(sys::failed("sigaction"))?;
     let command = Command::new(&options.command).map_err(Refused::Usage)?;
     options.check().map_err(Refused::Usage)?;
     let mut sockets = inherit::acquire(&options.listen, options.access(), options.inetd)?;

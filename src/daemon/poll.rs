@@ -74,6 +74,16 @@ pub(crate) trait Timed {
     fn tick(&mut self, now: Instant);
 }
 
+impl<T: Timed> Timed for Vec<T> {
+    fn deadline(&self) -> Option<Instant> {
+        self.iter().filter_map(T::deadline).min()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.iter_mut().for_each(|part| part.tick(now));
+    }
+}
+
 /// Whether clients can come out of a socket.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SourceState<'fd> {

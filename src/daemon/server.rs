@@ -17,11 +17,9 @@ use super::answer::command::Command;
 use super::answer::linger::Linger;
 use super::answer::{Answered, Answers, Client};
 use super::datagrams::Datagrams;
-use super::datagrams::service::{Service, Taken};
-use super::datagrams::socket::DatagramSocket;
+use super::datagrams::service::Taken;
 use super::intake::Intake;
 use super::intake::admission::{Admission, Room, TurnedAway};
-use super::intake::listener::Listener;
 use super::intake::stream::Stream;
 use super::logging as log;
 use super::manager::Manager;
@@ -31,6 +29,7 @@ use super::signals::{Asks, Signals};
 use super::sockets::Kind;
 use super::sockets::inherit::Sockets;
 use super::stop::Stop;
+use super::sys::failed;
 
 /// Connections taken in one turn of the loop.
 const ACCEPTS: usize = 256;
@@ -80,10 +79,6 @@ pub(crate) fn serve(options: &Options, sockets: Sockets, command: Command) -> Re
     left
 }
 
-fn failed(what: &str) -> impl Fn(Errno) -> String {
-    move |errno| format!("{what}: {}", errno.desc())
-}
-
 impl Server {
     /// The server, and the connections that were handed over instead of listeners.
     fn new(
@@ -93,35 +88,25 @@ impl Server {
         now: Instant,
     ) -> Result<(Self, Vec<Stream>), String> {
         let poll = Poll::new().map_err(failed("epoll_create1"))?;
-        let registry = poll.registry();
-        let signals = Signals::watch(registry).map_err(|(call, errno)| failed(call)(errno))?;
+        let registry = poll.registry().clone();
         let capacity = capacity(sockets.sockets.len())?;
-        let (mut listeners, mut services, mut connections) = (Vec::new(), Vec::new(), Vec::new());
-        let mut ports = Vec::new();
+        let (mut intake, mut datagrams) = (Intake::default(), Datagrams::new(options, now));
+        let mut connections = Vec::new();
         for socket in sockets.sockets {
             match socket.kind {
-                Kind::Listener => {
-                    let index = listeners.len() as u32;
-                    listeners.push(Listener::new(socket, registry, index));
-                }
+                Kind::Listener => intake.add(socket, &registry),
                 Kind::Connection => connections.push(Stream::new(socket.fd, socket.family)),
-                Kind::Datagram => {
-                    let name = socket.name.clone();
-                    let socket = DatagramSocket::new(socket).map_err(failed(&name))?;
-                    ports.extend(socket.port());
-                    let index = services.len() as u32;
-                    services.push(Service::new(socket, name, registry, index));
-                }
+                Kind::Datagram => datagrams.add(socket, &registry)?,
             }
         }
         let server = Server {
-            answers: Answers::new(options, command, registry.clone()),
-            linger: Linger::new(),
             poll,
-            signals,
-            intake: Intake::new(listeners),
+            signals: Signals::watch(&registry)?,
+            intake,
             admission: Admission::new(options, capacity),
-            datagrams: Datagrams::new(options, services, ports, now),
+            answers: Answers::new(options, command, registry),
+            linger: Linger::new(),
+            datagrams,
             manager: Manager::new(now),
             child_timeout: options.child_timeout,
             idle_timeout: options.idle_timeout,

@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::logging as log;
 use super::logging::fault::Fault;
 use super::poll::{Registry, Timed, Token, Watched};
-use super::sys::is_ignored;
+use super::sys::{failed, is_ignored};
 
 /// The signals that are pending. The descriptor is edge-triggered, so that a read that fails is
 /// tried again after a pause and not with every turn of the loop.
@@ -29,15 +29,15 @@ impl Signals {
     /// Blocks the signals, and watches the descriptor that they are read from.
     ///
     /// # Errors
-    /// The name of the call that failed, and its errno: sigprocmask(2), signalfd(2), epoll_ctl(2).
-    pub(crate) fn watch(registry: &Registry) -> Result<Self, (&'static str, Errno)> {
-        let mask = block().map_err(|errno| ("sigprocmask", errno))?;
+    /// The name of the call that failed, sigprocmask(2), signalfd(2) or epoll_ctl(2), and why.
+    pub(crate) fn watch(registry: &Registry) -> Result<Self, String> {
+        let mask = block().map_err(failed("sigprocmask"))?;
         let descriptor =
             SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-                .map_err(|errno| ("signalfd", errno))?;
+                .map_err(failed("signalfd"))?;
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         let mut descriptor = registry.watch(descriptor, Token::Signals, interest);
-        descriptor.arm(true).map_err(|errno| ("epoll_ctl", errno))?;
+        descriptor.arm(true).map_err(failed("epoll_ctl"))?;
         Ok(Signals {
             descriptor,
             is_ready: false,

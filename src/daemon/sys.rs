@@ -1,5 +1,5 @@
-//! The system calls that neither std nor nix offers in a safe form. Nothing else in the crate is
-//! `unsafe`.
+//! System calls that neither std nor nix offers in a safe form, and the words for one that failed.
+//! Nothing else in the daemon is `unsafe`.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -11,6 +11,11 @@ use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{SockFlag, SockaddrLike, UnixAddr, accept4};
 use nix::unistd::Pid;
+
+/// The words for a call that failed.
+pub(crate) fn failed(call: &str) -> impl Fn(Errno) -> String {
+    move |errno| format!("{call}: {}", errno.desc())
+}
 
 /// Takes the next connection out of a listener's backlog, close-on-exec and blocking
 /// (accept4(2)). `O_NONBLOCK` is not set: it would belong to the open file description that the

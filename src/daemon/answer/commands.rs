@@ -53,15 +53,10 @@ impl Commands {
         let spawned = self.command.spawn(output);
         let now = Instant::now();
         match spawned {
-            Ok(pid) => {
-                log::spawn_recovered(self.starting.ok(), &self.command);
-                Ok((pid, now))
-            }
-            Err(errno) => {
-                self.not_started(errno, now);
-                Err(errno)
-            }
+            Ok(_) => log::spawn_recovered(self.starting.ok(), &self.command),
+            Err(errno) => self.not_started(errno, now),
         }
+        spawned.map(|pid| (pid, now))
     }
 
     /// Records that a command could not be started.

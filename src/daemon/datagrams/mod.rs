@@ -20,7 +20,9 @@ use super::intake::admission::Allow;
 use super::intake::peer::Peer;
 use super::logging as log;
 use super::options::Options;
-use super::poll::{SourceState, Timed};
+use super::poll::{Registry, SourceState, Timed, Token};
+use super::sockets::Socket;
+use super::sys::failed;
 
 /// The datagram sockets, and who is answered through them.
 pub(crate) struct Datagrams {
@@ -32,18 +34,24 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    pub(crate) fn new(
-        options: &Options,
-        services: Vec<Service>,
-        ports: Vec<u16>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(options: &Options, now: Instant) -> Self {
         Datagrams {
-            services,
-            ports,
+            services: Vec::new(),
+            ports: Vec::new(),
             allow: Allow::new(&options.allow),
             rate_limiter: RateLimiter::new(options.rate_limit, now),
         }
+    }
+
+    /// # Errors
+    /// The socket's name, and the reason why it cannot be served; none is expected.
+    pub(crate) fn add(&mut self, socket: Socket, registry: &Registry) -> Result<(), String> {
+        let name = socket.name.clone();
+        let token = Token::Datagrams(self.services.len() as u32);
+        let service = Service::new(socket, registry, token).map_err(failed(&name))?;
+        self.ports.extend(service.port());
+        self.services.push(service);
+        Ok(())
     }
 
     /// Whether requests can come out of each of them.
@@ -140,14 +148,12 @@ impl Datagrams {
 
 impl Timed for Datagrams {
     fn deadline(&self) -> Option<Instant> {
-        let services = self.services.iter().filter_map(Service::deadline);
-        services.chain(self.rate_limiter.deadline()).min()
+        let both = [self.services.deadline(), self.rate_limiter.deadline()];
+        both.into_iter().flatten().min()
     }
 
     fn tick(&mut self, now: Instant) {
-        for service in &mut self.services {
-            service.tick(now);
-        }
+        self.services.tick(now);
         self.report_refusals(Some(now));
     }
 }

@@ -14,6 +14,7 @@ use super::socket::{DatagramSocket, Received, Request, Sent};
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
 use crate::daemon::poll::{Registry, SourceState, Timed, Token, Watched};
+use crate::daemon::sockets::Socket;
 
 /// A datagram socket, its faults, and the replies that wait for room in it.
 pub(crate) struct Service {
@@ -35,22 +36,25 @@ pub(crate) enum Taken {
 }
 
 impl Service {
-    pub(crate) fn new(
-        socket: DatagramSocket,
-        name: String,
-        registry: &Registry,
-        index: u32,
-    ) -> Self {
+    /// # Errors
+    /// Those of [`DatagramSocket::new`].
+    pub(crate) fn new(socket: Socket, registry: &Registry, token: Token) -> nix::Result<Self> {
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
-        Service {
-            socket: registry.watch(socket, Token::Datagrams(index), interest),
+        let name = socket.name.clone();
+        Ok(Service {
+            socket: registry.watch(DatagramSocket::new(socket)?, token, interest),
             name,
             is_lost: false,
             receiving: Fault::default(),
             sending: Fault::default(),
             outbox: Outbox::new(),
             helpers: Helpers::new(),
-        }
+        })
+    }
+
+    /// The port that it is bound to; None for a UNIX socket.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.socket.port()
     }
 
     /// Whether requests can come out of this socket.

@@ -67,13 +67,13 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: Socket, registry: &Registry, index: u32) -> Self {
+    pub(crate) fn new(socket: Socket, registry: &Registry, token: Token) -> Self {
         if socket.family == AddressFamily::Unix {
             // For those who connect from now on.
             rights::refuse(socket.fd.as_fd());
         }
         Listener {
-            socket: registry.watch(socket, Token::Listener(index), EpollFlags::EPOLLIN),
+            socket: registry.watch(socket, token, EpollFlags::EPOLLIN),
             is_lost: false,
             fault: Fault::default(),
         }
@@ -196,7 +196,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let mut poll = Poll::new().expect("an epoll");
         let socket = classify(listener.into(), "it").expect("served");
-        let mut listener = Listener::new(socket, poll.registry(), 7);
+        let mut listener = Listener::new(socket, poll.registry(), Token::Listener(7));
         let now = Instant::now();
         let mut ready = Vec::new();
         let mut is_ready = |seconds| {

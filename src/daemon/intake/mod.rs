@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use self::listener::Listener;
 use self::stream::Stream;
-use super::poll::{SourceState, Timed};
+use super::poll::{Registry, SourceState, Timed, Token};
+use super::sockets::Socket;
 
 /// The listeners, and whose turn it is.
 #[derive(Default)]
@@ -27,11 +28,9 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(listeners: Vec<Listener>) -> Self {
-        Intake {
-            listeners,
-            ..Intake::default()
-        }
+    pub(crate) fn add(&mut self, socket: Socket, registry: &Registry) {
+        let token = Token::Listener(self.listeners.len() as u32);
+        self.listeners.push(Listener::new(socket, registry, token));
     }
 
     /// Whether connections can come out of each of them.
@@ -94,13 +93,11 @@ impl Intake {
 
 impl Timed for Intake {
     fn deadline(&self) -> Option<Instant> {
-        self.listeners.iter().filter_map(Listener::deadline).min()
+        self.listeners.deadline()
     }
 
     fn tick(&mut self, now: Instant) {
-        for listener in &mut self.listeners {
-            listener.tick(now);
-        }
+        self.listeners.tick(now);
     }
 }
 
@@ -131,11 +128,11 @@ mod tests {
         let poll = Poll::new().expect("an epoll");
         let sockets = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
         let [a, b] = [0, 1].map(|at: usize| sockets[at].local_addr().expect("an address"));
-        let listeners = sockets.into_iter().zip(0..).map(|(socket, index)| {
+        let mut intake = Intake::default();
+        for socket in sockets {
             let socket = classify(socket.into(), "it").expect("served");
-            Listener::new(socket, poll.registry(), index)
-        });
-        let mut intake = Intake::new(listeners.collect());
+            intake.add(socket, poll.registry());
+        }
         let _clients =
             [a, a, a, b, b].map(|address| TcpStream::connect(address).expect("connected"));
         intake.begin_turn([0, 1].into_iter());

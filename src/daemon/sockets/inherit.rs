@@ -21,6 +21,7 @@ use crate::daemon::sockets::address::ListenAddr;
 use crate::daemon::sockets::bind::{self, Bound};
 use crate::daemon::sockets::unix::{Access, BoundPath};
 use crate::daemon::sockets::{Socket, classify};
+use crate::daemon::sys::failed;
 
 /// The first descriptor that a service manager passes (sd_listen_fds(3)).
 const LISTEN_FDS_START: usize = 3;
@@ -61,7 +62,7 @@ pub(crate) fn acquire(
     if !listen.is_empty() {
         let resolved = bind::resolve(listen)?;
         // From here on there is a file to remove in the end: no signal may just end the process.
-        signals::block().map_err(|errno| format!("sigprocmask: {}", errno.desc()))?;
+        signals::block().map_err(failed("sigprocmask"))?;
         let Bound { sockets, paths } = bind::bind_all(&resolved, access)?;
         return Ok(Sockets {
             sockets,
@@ -102,7 +103,7 @@ fn from_stdin() -> Result<Option<Sockets>, Refused> {
     let stdin = stdin();
     match getsockopt(&stdin.as_fd(), sockopt::SockType) {
         Err(Errno::ENOTSOCK | Errno::EBADF) => return Ok(None),
-        Err(errno) => return Err(format!("standard input: {}", errno.desc()).into()),
+        Err(errno) => return Err(failed("standard input")(errno).into()),
         Ok(_) => {}
     }
     let fd = stdin
@@ -235,7 +236,7 @@ fn what_getsockname_tells(number: RawFd) -> &'static str {
 fn refuse_doubles(sockets: &[Socket]) -> Result<(), String> {
     let mut seen = HashSet::new();
     for socket in sockets {
-        let stat = fstat(&socket.fd).map_err(|errno| format!("{socket}: {}", errno.desc()))?;
+        let stat = fstat(&socket.fd).map_err(failed(&socket.name))?;
         if !seen.insert((stat.st_dev, stat.st_ino)) {
             return Err(format!("{socket} was passed twice; pass each socket once"));
         }

@@ -23,7 +23,7 @@ _ruptime_options() {
 
     case "${cmd}" in
         ruptime)
-            opts="-p -4 -6 -f -x -o -l -t -u -n -r -a -j -w -h -V --udp --ssh --port --timeout --deadline --wait --rebooted --hosts-file --exclude --discover --output --reverse --jobs --watch --color --help --version"
+            opts="-p -4 -6 -f -x -o -l -t -u -n -r -a -j -w -h -V --udp --ssh --port --timeout --deadline --wait --rebooted --hosts-file --exclude --discover --output --reverse --no-memory --jobs --watch --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

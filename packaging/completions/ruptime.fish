@@ -26,6 +26,7 @@ complete -c ruptime -s u -d 'Sort by the number of users, the most first'
 complete -c ruptime -s n -d 'Sort by name'
 complete -c ruptime -s r -l reverse -d 'Reverse the order'
 complete -c ruptime -s a -d 'Do nothing: BSD\'s ruptime leaves idle users out without it'
+complete -c ruptime -l no-memory -d 'Neither read nor write what was seen of the hosts before'
 complete -c ruptime -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ruptime -s V -l version -d 'Print version'
 

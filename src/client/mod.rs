@@ -40,6 +40,7 @@ mod fleet;
 pub mod hosts;
 #[cfg(any(test, fuzzing))]
 pub mod invariants;
+mod memory;
 pub mod options;
 pub mod output;
 mod query;
@@ -157,9 +158,17 @@ fn settings(options: &Options, hosts: usize) -> Settings {
         }
     };
     let by_name = options.discover.then_some(Key::Name);
+    // One host's answer is printed as it came; what a search finds is not what the user named; and
+    // metrics have a memory of their own.
+    let is_kept = match format {
+        Format::Table | Format::Json | Format::Jsonl => true,
+        Format::Text => options.watch.is_some(),
+        Format::Openmetrics => false,
+    };
     Settings {
         sort: options.sort().or(by_name),
         reverse: options.reverse,
+        remember: is_kept && hosts > 1 && !options.no_memory,
         color,
         terminal,
         utf8: output::is_utf8_locale(|name| env::var(name).ok()),

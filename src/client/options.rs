@@ -136,6 +136,10 @@ pub struct Options {
     #[arg(short = 'a')]
     pub all: bool,
 
+    /// Neither read nor write what was seen of the hosts before
+    #[arg(long)]
+    pub no_memory: bool,
+
     /// Ask at most N hosts at once [default: what the descriptor limit allows, at most 4096]
     #[arg(short, long, value_name = "N", value_parser = jobs, allow_negative_numbers = true)]
     pub jobs: Option<usize>,

@@ -5,6 +5,7 @@
 //! the search of the local networks. `--watch` asks several rounds of one session: the runtime,
 //! the threads of the resolver and the buffer are made once.
 
+use std::cell::RefCell;
 use std::io::{self, BufWriter, Write};
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use super::discover;
 use super::fleet::descriptors;
 use super::fleet::{self, Plan};
 use super::hosts::target::Target;
+use super::memory::{Recorder, note};
 use super::options::Options;
 use super::output::{self, Format, Row, Settings, is_success, sort};
 use super::query::address::Family;
@@ -51,6 +53,8 @@ pub(super) struct Session {
     deadline: Option<(Instant, Duration)>,
     discover: bool,
     settings: Settings,
+    /// None: nothing is remembered.
+    recorder: Option<Recorder>,
 }
 
 impl Session {
@@ -72,6 +76,11 @@ impl Session {
         };
         let runtime = runtime().map_err(|errno| format!("cannot start: {}", words(errno)))?;
         let prober = Prober::new(asking(options, &settings), &budget, targets.len());
+        // The rows of JSON tell all that is known; a program that reads them reads nothing else.
+        let is_loud = !matches!(settings.format, Format::Json | Format::Jsonl);
+        let recorder = settings
+            .remember
+            .then(|| Recorder::open(targets.len(), is_loud));
         Ok(Session {
             runtime,
             prober: Rc::new(prober),
@@ -84,11 +93,13 @@ impl Session {
             deadline: options.deadline.map(|time| (begun + time, time)),
             discover: options.discover,
             settings,
+            recorder: recorder.flatten(),
         })
     }
 
     /// Asks every host once and prints the answers. Ok: whether all are answers.
-    pub(super) fn once(&self, may_draw: bool) -> io::Result<bool> {
+    pub(super) fn once(mut self, may_draw: bool) -> io::Result<bool> {
+        let mut recorder = self.recorder.take();
         let Settings { format, .. } = self.settings;
         let mut out = BufWriter::with_capacity(WRITE_BUFFER, io::stdout());
         let mut slots = Slots::new(self.targets.len());
@@ -98,7 +109,10 @@ impl Session {
             for (slot, answer) in batch {
                 all_good &= is_success(format, &answer.outcome);
                 match format {
-                    Format::Jsonl => output::line(&mut out, &answer)?,
+                    Format::Jsonl => {
+                        let past = note(&mut recorder, &answer);
+                        output::line(&mut out, &Row::new(&answer, past))?;
+                    }
                     _ => slots.put(slot, answer),
                 }
             }
@@ -117,8 +131,12 @@ impl Session {
         let failure = self.runtime.block_on(work)?;
         let mut answers = slots.into_answers();
         sort::sort(&mut answers, self.settings.sort, self.settings.reverse);
-        let rows: Vec<_> = answers.iter().map(Row::from).collect();
+        let row = |answer| Row::new(answer, note(&mut recorder, answer));
+        let rows: Vec<_> = answers.iter().map(row).collect();
         output::write(&mut out, &mut io::stderr(), &self.settings, &rows)?;
+        if let Some(recorder) = &mut recorder {
+            recorder.save();
+        }
         match &failure {
             Some(line) => output::complain(line),
             // The other formats say it with their empty output.
@@ -132,7 +150,8 @@ impl Session {
 
     /// Asks every host round after round until the user leaves. Ok: whether all of the last
     /// whole round are answers, and there was one.
-    pub(super) fn watch(self, interval: Duration) -> io::Result<bool> {
+    pub(super) fn watch(mut self, interval: Duration) -> io::Result<bool> {
+        let recorder = RefCell::new(self.recorder.take());
         let at_once = self.settings.lines_leave_at_once();
         let round = async || {
             let mut slots = Slots::new(self.targets.len());
@@ -140,7 +159,8 @@ impl Session {
                 if at_once {
                     let mut lines = Vec::new();
                     for (_, answer) in &batch {
-                        output::line(&mut lines, answer)?;
+                        let past = note(&mut recorder.borrow_mut(), answer);
+                        output::line(&mut lines, &Row::new(answer, past))?;
                     }
                     watch::print(lines, Vec::new()).await?;
                 }
@@ -153,8 +173,11 @@ impl Session {
             let answers = slots.into_answers();
             Ok(Round { answers, failure })
         };
-        let watching = watch::run(self.settings, interval, self.discover, round);
+        let watching = watch::run(self.settings, interval, self.discover, &recorder, round);
         let good = self.runtime.block_on(watching);
+        if let Some(recorder) = recorder.borrow_mut().as_mut() {
+            recorder.save();
+        }
         // A write that is blocked by its reader ends with the process; do not wait for it.
         self.runtime.shutdown_background();
         good

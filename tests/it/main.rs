@@ -11,6 +11,7 @@ mod client_datagram;
 mod client_discover;
 mod client_fleet;
 mod client_hosts;
+mod client_memory;
 mod client_names;
 mod client_resolver;
 mod client_ssh;

@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use super::{Row, clock};
-use crate::client::answer::Answer;
 use crate::client::report::Report;
 use crate::escape;
 
@@ -28,10 +27,13 @@ struct Fields<'a> {
     load: Option<[f64; 3]>,
     raw: Option<String>,
     error: Option<&'a str>,
+    last_seen: Option<String>,
+    rebooted: Option<bool>,
 }
 
 impl<'a> Fields<'a> {
-    fn new(answer: &'a Answer) -> Self {
+    fn new(row: &Row<'a>) -> Self {
+        let answer = row.answer;
         let outcome = &answer.outcome;
         let report = outcome.report();
         // JSON is Unicode; bytes that are not become U+FFFD.
@@ -47,6 +49,8 @@ impl<'a> Fields<'a> {
             load: report.and_then(|r| r.load),
             raw: outcome.raw().map(text),
             error: outcome.reason(),
+            last_seen: row.past.last_seen(answer).and_then(clock::rfc3339),
+            rebooted: report.map(|_| row.past.rebooted),
         }
     }
 }
@@ -64,8 +68,8 @@ fn boot_time(at: SystemTime, report: &Report) -> Option<String> {
 }
 
 /// One object and a line feed.
-pub(crate) fn line(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
-    object(out, answer)?;
+pub(crate) fn line(out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
+    object(out, row)?;
     out.write_all(b"\n")
 }
 
@@ -74,14 +78,14 @@ pub(super) fn array(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
     out.write_all(b"[")?;
     for (i, row) in rows.iter().enumerate() {
         out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
-        object(out, row.answer)?;
+        object(out, row)?;
     }
     out.write_all(if rows.is_empty() { b"]\n" } else { b"\n]\n" })
 }
 
-fn object(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+fn object(out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, Safe);
-    Fields::new(answer).serialize(&mut serializer)?;
+    Fields::new(row).serialize(&mut serializer)?;
     Ok(())
 }
 
@@ -109,12 +113,12 @@ impl Formatter for Safe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::answer::Outcome;
     use crate::client::answer::samples::{AT, down, error, up};
+    use crate::client::answer::{Answer, Outcome};
 
     fn written(answer: &Answer) -> String {
         let mut out = Vec::new();
-        line(&mut out, answer).expect("written");
+        line(&mut out, &Row::from(answer)).expect("written");
         String::from_utf8(out).expect("JSON is UTF-8")
     }
 
@@ -126,7 +130,8 @@ mod tests {
             r#"{"host":"web1:10513","address":"192.0.2.7:10513","status":"up","rtt_ms":1.9,"#
                 .to_owned()
                 + r#""uptime_seconds":273900,"boot_time":"2026-11-19T14:11:00Z","users":2,"#
-                + r#""load":[0.1,0.2,0.3],"raw":" 18:16:29 up of web1:10513\n","error":null}"#
+                + r#""load":[0.1,0.2,0.3],"raw":" 18:16:29 up of web1:10513\n","error":null,"#
+                + r#""last_seen":"2026-11-22T18:16:29Z","rebooted":false}"#
                 + "\n"
         );
     }
@@ -152,6 +157,8 @@ mod tests {
             "users",
             "load",
             "raw",
+            "last_seen",
+            "rebooted",
         ] {
             assert!(row[field].is_null(), "{field}");
         }
@@ -183,7 +190,9 @@ mod tests {
                 "users",
                 "load",
                 "raw",
-                "error"
+                "error",
+                "last_seen",
+                "rebooted"
             ]
         );
     }

@@ -17,6 +17,7 @@ use clap::ValueEnum;
 use self::sort::Key;
 use crate::cli;
 use crate::client::answer::{Answer, Outcome};
+use crate::client::memory::Past;
 
 pub mod clock;
 mod closed;
@@ -80,6 +81,8 @@ pub struct Settings {
     pub format: Format,
     /// More than one host was asked: `text` says whose line it is.
     pub many: bool,
+    /// The hosts are remembered from call to call.
+    pub remember: bool,
     /// Sorted by this, else in the order given. JSON lines are never sorted.
     pub sort: Option<Key>,
     /// The other way round.
@@ -98,6 +101,7 @@ impl Settings {
         Self {
             format,
             many,
+            remember: false,
             sort: None,
             reverse: false,
             color: false,
@@ -119,14 +123,25 @@ pub struct Row<'a> {
     pub answer: &'a Answer,
     /// `rebooted`, `back up`, for a host that is not up `since 15:12:00`; empty for no change.
     pub mark: Cow<'a, str>,
+    /// What was known of the host before.
+    pub past: Past,
+}
+
+impl<'a> Row<'a> {
+    /// An answer, and what was known of its host before: marked where it has rebooted since.
+    pub fn new(answer: &'a Answer, past: Past) -> Self {
+        let mark = if past.rebooted { "rebooted" } else { "" };
+        Self {
+            answer,
+            mark: Cow::Borrowed(mark),
+            past,
+        }
+    }
 }
 
 impl<'a> From<&'a Answer> for Row<'a> {
     fn from(answer: &'a Answer) -> Self {
-        Self {
-            answer,
-            mark: Cow::Borrowed(""),
-        }
+        Self::new(answer, Past::default())
     }
 }
 
@@ -165,7 +180,7 @@ pub fn write(
         Format::Text => text::write(out, err, settings, rows),
         Format::Table => table::write(out, settings, rows),
         Format::Json => json::array(out, rows),
-        Format::Jsonl => rows.iter().try_for_each(|row| json::line(out, row.answer)),
+        Format::Jsonl => rows.iter().try_for_each(|row| json::line(out, row)),
         Format::Openmetrics => openmetrics::write(out, rows),
     }?;
     out.flush()

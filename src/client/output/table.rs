@@ -89,6 +89,8 @@ enum State<'a> {
     },
     NotUp {
         status: Status,
+        /// Since the host last answered, where that is known and said nowhere else.
+        silent: Option<String>,
         reason: &'a str,
     },
 }
@@ -104,6 +106,11 @@ impl<'a> Cells<'a> {
             },
             None => State::NotUp {
                 status: outcome.status(),
+                silent: row
+                    .past
+                    .silence(row.answer)
+                    .map(clock::span)
+                    .filter(|_| row.mark.is_empty()),
                 reason: outcome.reason().unwrap_or_default(),
             },
         };
@@ -123,7 +130,11 @@ impl<'a> Cells<'a> {
             widths.name.saturating_sub(self.name.width())
         );
         match &self.state {
-            State::NotUp { status, reason } => {
+            State::NotUp {
+                status,
+                silent,
+                reason,
+            } => {
                 let color = if *status == Status::Down { RED } else { YELLOW };
                 let status = status.as_str();
                 let reason = escape::line(reason.as_bytes());
@@ -134,7 +145,10 @@ impl<'a> Cells<'a> {
                 };
                 push_colored(
                     line,
-                    &format!("{told}  {reason}"),
+                    &match silent {
+                        Some(span) => format!("{told}  {span:>0$}, {reason}", widths.uptime),
+                        None => format!("{told}  {reason}"),
+                    },
                     style.color.then_some(color),
                 );
             }
@@ -225,8 +239,9 @@ impl Widths {
             }
             match &cell.state {
                 // With a mark the line goes its own way.
-                State::NotUp { status, .. } if cell.mark.is_empty() => {
-                    grow(&mut widths.status, status.as_str().len())
+                State::NotUp { status, silent, .. } if cell.mark.is_empty() => {
+                    grow(&mut widths.status, status.as_str().len());
+                    grow(&mut widths.uptime, silent.as_ref().map_or(0, String::len));
                 }
                 State::NotUp { .. } => {}
                 State::Up {

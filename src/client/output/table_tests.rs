@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::client::answer::Answer;
-use crate::client::answer::samples::{down, error, up};
+use crate::client::answer::samples::{AT, down, error, up};
+use crate::client::memory::Past;
 
 const PLAIN_STYLE: Style = Style {
     color: false,
@@ -28,7 +29,34 @@ fn marked<'a>(answer: &'a Answer, mark: &'a str) -> Row<'a> {
     Row {
         answer,
         mark: mark.into(),
+        ..Row::from(answer)
     }
+}
+
+#[test]
+fn a_silent_hosts_line_says_for_how_long() {
+    let answers = [
+        up("web1", 273_900, Some(2), Some([0.1, 0.2, 0.3])),
+        down("db1", "connection refused"),
+        down("db2", "no answer within 5 s"),
+        error("odd", "hello"),
+    ];
+    let past = |days: u64| Past::seen(AT - days * 86_400 - 4_200, false);
+    let rows = [
+        Row::new(&answers[0], Past::seen(AT - 60, true)),
+        Row::new(&answers[1], past(2)),
+        Row::new(&answers[2], past(100)),
+        Row::new(&answers[3], past(3)),
+    ];
+    assert_eq!(
+        table(&rows, PLAIN_STYLE),
+        "\
+web1  up       3+04:05,  2 users,  load 0.10, 0.20, 0.30  rebooted
+db1   down     2+01:10, connection refused
+db2   down   100+01:10, no answer within 5 s
+odd   error  hello
+"
+    );
 }
 
 #[test]

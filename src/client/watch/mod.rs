@@ -8,6 +8,7 @@
 mod changes;
 mod rounds;
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
@@ -17,8 +18,9 @@ use tokio::time::{Instant, sleep_until};
 
 use self::changes::History;
 use self::rounds::View;
-use crate::client::answer::Round;
+use crate::client::answer::{Answer, Round};
 use crate::client::discover::ANSWERS_MAX;
+use crate::client::memory::{Past, Recorder, note};
 use crate::client::output::clock::Local;
 use crate::client::output::sort;
 use crate::client::output::{Format, Settings, Terminal, is_success};
@@ -36,10 +38,11 @@ pub(crate) async fn run(
     settings: Settings,
     interval: Duration,
     search: bool,
+    recorder: &RefCell<Option<Recorder>>,
     mut ask: impl AsyncFnMut() -> io::Result<Round>,
 ) -> io::Result<bool> {
     let mut good = false;
-    let mut watch = Watch::start(settings, interval, search)?;
+    let mut watch = Watch::start(settings, interval, search, recorder)?;
     loop {
         let start = Instant::now();
         let Some(round) = watch.until(ask()).await? else {
@@ -76,8 +79,9 @@ fn is_good(format: Format, round: &Round) -> bool {
     everybody && !round.answers.is_empty() && round.failure.is_none()
 }
 
-struct Watch {
+struct Watch<'a> {
     settings: Settings,
+    recorder: &'a RefCell<Option<Recorder>>,
     interval: Duration,
     search: bool,
     history: History,
@@ -88,12 +92,18 @@ struct Watch {
     frame: Frame,
 }
 
-impl Watch {
+impl<'a> Watch<'a> {
     /// First the signals, then the screen, so that no signal ends the process with the screen taken.
-    fn start(settings: Settings, interval: Duration, search: bool) -> io::Result<Self> {
+    fn start(
+        settings: Settings,
+        interval: Duration,
+        search: bool,
+        recorder: &'a RefCell<Option<Recorder>>,
+    ) -> io::Result<Self> {
         let drawn = settings.terminal == Terminal::Screen;
         let watch = Self {
             settings,
+            recorder,
             interval,
             search,
             history: History::new(if search { ANSWERS_MAX } else { usize::MAX }),
@@ -139,6 +149,19 @@ impl Watch {
         }
     }
 
+    /// What was known of each host before its answer; JSON lines that have left have been noted.
+    fn remember(&self, answers: &[Answer]) -> Vec<Past> {
+        let mut recorder = self.recorder.borrow_mut();
+        let pasts = answers
+            .iter()
+            .map(|answer| note(&mut recorder, answer))
+            .collect();
+        if let Some(recorder) = recorder.as_mut() {
+            recorder.save_now_and_then();
+        }
+        pasts
+    }
+
     /// Some: whether the round was good; None: the user wants to leave.
     async fn show(&mut self, mut round: Round) -> io::Result<Option<bool>> {
         // JSON lines have left as they came, but for the hosts that are found no more.
@@ -153,12 +176,14 @@ impl Watch {
             sort::sort(&mut round.answers, sort, reverse);
         }
         let changes = self.history.note(&round.answers);
+        let pasts = self.remember(&round.answers[printed..]);
         let view = View {
             settings: &self.settings,
             clock: &self.clock,
             now: SystemTime::now(),
             answers: &round.answers[printed..],
             changes: &changes[printed..],
+            pasts: &pasts,
             failure: round.failure.as_deref(),
         };
         if self.screen.is_some() {

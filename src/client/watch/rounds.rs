@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::changes::Change;
 use crate::client::answer::{Answer, Status};
+use crate::client::memory::Past;
 use crate::client::output::clock::Local;
 use crate::client::output::{self, Format, Row, Settings, push_text};
 use crate::client::terminal::frame::{Frame, Line};
@@ -18,6 +19,8 @@ pub(super) struct View<'a> {
     pub(super) answers: &'a [Answer],
     /// One for each answer.
     pub(super) changes: &'a [Change],
+    /// The same.
+    pub(super) pasts: &'a [Past],
     /// Why no host could be asked, or that the list is incomplete.
     pub(super) failure: Option<&'a str>,
 }
@@ -79,11 +82,15 @@ impl View<'_> {
     }
 
     fn rows(&self) -> Vec<Row<'_>> {
-        let row = |(answer, change): (_, &Change)| Row {
-            answer,
-            mark: change.mark(self.clock, self.now),
+        let row = |((answer, change), past): ((_, &Change), &Past)| {
+            let row = Row::new(answer, *past);
+            match change.mark(self.clock, self.now) {
+                mark if mark.is_empty() => row,
+                mark => Row { mark, ..row },
+            }
         };
-        self.answers.iter().zip(self.changes).map(row).collect()
+        let answers = self.answers.iter().zip(self.changes);
+        answers.zip(self.pasts).map(row).collect()
     }
 
     /// Whether the host of a row is not up, or has changed.
@@ -127,6 +134,7 @@ mod tests {
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(86_399),
             answers: &answers,
             changes: &[Change::None, Change::Rebooted, since, Change::None],
+            pasts: &[Past::default(); 4],
             failure: None,
         })
     }

@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)): readiness, status, the watchdog, the end.
+//! Messages to the service manager (sd_notify(3)): readiness, status, the watchdog, the end.
 //!
 //! Counts and the time come in, datagrams go out. Without `$NOTIFY_SOCKET` nothing is sent. A
 //! message that cannot be sent is logged and never a reason to stop.
@@ -131,8 +131,7 @@ impl Timed for Manager {
             .min()
     }
 
-    /// Called once a turn of the loop, so that the watchdog hears from a loop that turns, and from no
-    /// other.
+    /// Called once a turn of the loop, so that the watchdog hears only from a loop that turns.
     fn tick(&mut self, now: Instant) {
         if self.next_ready.is_some_and(|at| at <= now) {
             self.ready(now);

@@ -68,7 +68,7 @@ fn run(options: &Options, stdio: &Stdio) -> Result<(), Refused> {
     let _bound_paths = std::mem::take(&mut sockets.bound_paths);
     if options.idle_timeout.is_some() && !sockets.inherited {
         return Err(Refused::Usage(
-            "--idle-timeout needs inherited sockets: nobody would start it again".to_owned(),
+            "--idle-timeout needs inherited sockets: nothing would start ruptimed again".to_owned(),
         ));
     }
     stdio

@@ -1,8 +1,8 @@
 //! The one wait: registered descriptors and a deadline come in, what is ready comes out.
 //!
 //! A descriptor must leave epoll before it is closed: a command between vfork and exec holds a
-//! copy, and as long as there is one, epoll tells of a descriptor that the daemon has closed. So
-//! the two belong to one value, a [`Watched`], whose drop does both in this order.
+//! copy, and as long as there is one, epoll reports events of a descriptor that the daemon has
+//! closed. So the two belong to one value, a [`Watched`], whose drop does both in this order.
 
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -64,8 +64,8 @@ pub(crate) struct Ready {
     pub(crate) events: EpollFlags,
 }
 
-/// Something that has its time. The loop waits for the earliest of all deadlines, and each turn
-/// of it ticks every part.
+/// A part that has something to do at a certain time. The loop waits until the earliest deadline,
+/// and ticks every part in each turn.
 pub(crate) trait Timed {
     /// When [`Self::tick`] has something to do; None: not without an event.
     fn deadline(&self) -> Option<Instant>;
@@ -87,9 +87,9 @@ impl<T: Timed> Timed for Vec<T> {
 /// Whether clients can come out of a socket.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SourceState<'fd> {
-    /// They can; whoever does not poll it now may miss one who waits.
+    /// They can: one may be waiting now.
     Open(BorrowedFd<'fd>),
-    /// Not during the pause after a failure.
+    /// Not now: a pause after a failure is on.
     Paused,
     /// Never again.
     Lost,

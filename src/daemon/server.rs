@@ -52,7 +52,7 @@ struct Server {
     idle_timeout: Option<Duration>,
     last_active: Instant,
     stop: Option<Stop>,
-    /// The sockets are inherited: whoever holds them keeps those who come while the daemon stops.
+    /// The sockets are inherited: their holder keeps the clients that come while the daemon stops.
     is_inherited: bool,
 }
 
@@ -117,7 +117,7 @@ impl Server {
         Ok((server, connections))
     }
 
-    /// Turns until there is a reason to leave, and gives it.
+    /// Turns until there is a reason to leave, and returns it.
     fn run(&mut self) -> Result<&'static str, String> {
         let mut ready = Vec::new();
         loop {
@@ -128,6 +128,7 @@ impl Server {
             self.obey_signals(now);
             self.answers.start_due_run(now);
             self.deliver(now);
+            self.close_own_datagrams();
             if let Some(why) = self.reason_to_leave(now)? {
                 return Ok(why);
             }
@@ -142,7 +143,7 @@ impl Server {
         }
     }
 
-    /// Every part that has its time: one list for the wait and for the work.
+    /// Every timed part: one list for the wait and for the work.
     fn timed(&mut self) -> [&mut dyn Timed; 6] {
         [
             &mut self.signals,
@@ -188,8 +189,8 @@ impl Server {
         self.accept(ready, now);
     }
 
-    /// Does what the signals ask for. SIGCHLD is not counted, since several ends may be one signal;
-    /// the children are asked.
+    /// Does what the signals ask for. SIGCHLD does not count the children that have ended, since
+    /// one signal may stand for several; wait(2) does.
     fn obey_signals(&mut self, now: Instant) {
         if !self.signals.is_ready() {
             return;
@@ -209,8 +210,7 @@ impl Server {
         self.deliver(now);
     }
 
-    /// Takes no more requests; those that were taken are answered. The second time they are not
-    /// waited for.
+    /// Takes no more requests; those taken before are still answered. A second call cuts that short.
     fn stop(&mut self, now: Instant) {
         let stop = match &mut self.stop {
             Some(stop) => {
@@ -224,7 +224,7 @@ impl Server {
         };
         self.answers.end_by(stop.answer_by());
         if !self.is_inherited {
-            // Nobody will ever take those who come now.
+            // Clients that come now would wait for ever.
             self.intake.refuse(now);
         }
     }
@@ -249,8 +249,8 @@ impl Server {
                 _ => None,
             }));
         for _ in 0..ACCEPTS {
-            // Where descriptors are short, whoever has been ending longest makes room for one who
-            // waits, and for nobody else.
+            // Where descriptors are short, the oldest lingering connection makes room, but only for
+            // a client that certainly waits.
             let has_room = match self.room() {
                 Room::Free => true,
                 Room::AfterEviction => self.intake.is_pending() && self.linger.evict(),
@@ -318,13 +318,13 @@ impl Server {
         }
     }
 
-    /// Nobody is being served.
+    /// No client is being served.
     fn is_quiet(&self) -> bool {
         self.answers.is_idle() && self.linger.is_empty() && self.datagrams.is_flushed()
     }
 
     /// When an idle exit is due. Not during the pause after a failure: a client may wait at a socket
-    /// that nobody looks at then.
+    /// that is not polled then.
     fn idle_at(&self) -> Option<Instant> {
         let limit = self.idle_timeout?;
         let is_paused = |state| matches!(state, SourceState::Paused);
@@ -338,10 +338,6 @@ impl Server {
     fn reason_to_leave(&mut self, now: Instant) -> Result<Option<&'static str>, String> {
         if self.stop.is_some_and(|stop| stop.leave_by() <= now) {
             return Ok(Some("asked to stop, and out of time"));
-        }
-        if self.stop.is_some() && !self.is_inherited && self.is_quiet_at_datagrams() {
-            // Whoever asks is refused at once (ECONNREFUSED), as at the listeners.
-            self.datagrams.close();
         }
         if !self.is_quiet() {
             return Ok(None);
@@ -360,14 +356,19 @@ impl Server {
         }
         if self.idle_at().is_some_and(|at| at <= now) && !is_awaited(self.sources()) {
             self.manager.stopping();
-            return Ok(Some("nobody asked"));
+            return Ok(Some("no requests"));
         }
         Ok(None)
     }
 
-    /// Nobody waits for an answer from a datagram socket.
-    fn is_quiet_at_datagrams(&self) -> bool {
-        self.answers.is_idle_for_datagrams() && self.datagrams.is_flushed()
+    /// Closes the datagram sockets that this process has bound, once a stop has begun and no client
+    /// waits for an answer from them any more: further requests are refused at once (ECONNREFUSED),
+    /// as at the listeners.
+    fn close_own_datagrams(&mut self) {
+        let is_over = self.answers.is_idle_for_datagrams() && self.datagrams.is_flushed();
+        if self.stop.is_some() && !self.is_inherited && is_over {
+            self.datagrams.close();
+        }
     }
 }
 
@@ -392,9 +393,9 @@ fn is_awaited<'fd>(sources: impl Iterator<Item = SourceState<'fd>>) -> bool {
             .iter()
             .filter_map(PollFd::revents)
             .any(|events| events.contains(PollFlags::POLLIN)),
-        // Another turn, and another look.
+        // Then another turn, and another look.
         Err(Errno::EINTR) => true,
-        // ENOMEM: whoever holds the sockets starts the daemon again for those who wait.
+        // ENOMEM: the holder of the sockets starts the daemon again for clients that wait.
         Err(_) => false,
     }
 }

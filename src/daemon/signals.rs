@@ -45,7 +45,7 @@ impl Signals {
         })
     }
 
-    /// Epoll has told of the descriptor.
+    /// Epoll has reported the descriptor.
     pub(crate) fn ready(&mut self) {
         self.is_ready = true;
     }

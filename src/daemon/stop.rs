@@ -1,8 +1,8 @@
 //! The stop that a signal asks for: a time and `--child-timeout` come in, deadlines come out.
 //!
-//! Whoever was accepted before is answered; but a service manager waits for so long only
-//! (TimeoutStopSec= in systemd.service(5)) and then kills, so a stop has an end in every case:
-//! clients that wait for the end of another's command get no further time of their own.
+//! Clients that were accepted before are answered; but a service manager waits only for a time
+//! (TimeoutStopSec= in systemd.service(5)) and then kills, so every stop is bounded: clients that
+//! wait for the end of another's command get no time of their own after that.
 
 use std::time::{Duration, Instant};
 
@@ -29,18 +29,18 @@ impl Stop {
         }
     }
 
-    /// A second signal: nobody is waited for any more.
+    /// A second signal: no client is waited for any more.
     pub(crate) fn hasten(&mut self, now: Instant) {
         self.answer_by = self.answer_by.min(now);
         self.leave_by = self.leave_by.min(now + HASTENED);
     }
 
-    /// By when every command has ended or is stopped, and whoever waits for one is told.
+    /// By when every command has ended or is stopped, and every waiting client has an answer.
     pub(crate) fn answer_by(&self) -> Instant {
         self.answer_by
     }
 
-    /// When the daemon leaves, whoever is still being served.
+    /// When the daemon leaves, even with clients that are still being served.
     pub(crate) fn leave_by(&self) -> Instant {
         self.leave_by
     }

@@ -28,7 +28,7 @@ pub(crate) fn failed(call: &str) -> impl Fn(Errno) -> String {
 /// Each errno of accept4(2), for the caller to decide.
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
     let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
-    // SAFETY: accept4 has just made this descriptor, so nobody else owns it.
+    // SAFETY: accept4 has just made this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

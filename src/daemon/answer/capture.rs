@@ -50,8 +50,8 @@ enum State<W> {
     /// Nobody waits, and nothing runs.
     Idle,
     /// Somebody waits, and the others of the last run have until then to come. `is_polled`: the
-    /// sockets have been looked at since the last run, so whoever was there already is among those
-    /// who wait. On a busy machine that may be later than the time to gather.
+    /// sockets have been polled since the last run, so every client that was there already is
+    /// waiting here. On a busy machine that may be later than the time to gather.
     Gathering { until: Instant, is_polled: bool },
     /// Whoever comes now waits for the next run.
     Running(Run<W>),
@@ -131,7 +131,7 @@ impl<W> Capture<W> {
         };
     }
 
-    /// The sockets have been looked at.
+    /// The sockets have been polled.
     pub(crate) fn polled(&mut self) {
         if let State::Gathering { is_polled, .. } = &mut self.state {
             *is_polled = true;
@@ -149,7 +149,7 @@ impl<W> Capture<W> {
             || (is_polled && until <= now)
     }
 
-    /// When [`Self::is_due`] will be true without anybody coming.
+    /// When [`Self::is_due`] becomes true without further requests.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Gathering { until, .. } => Some(until),
@@ -157,8 +157,8 @@ impl<W> Capture<W> {
         }
     }
 
-    /// Starts a run for everybody who waits. Where it cannot be started, the reason is the answer
-    /// to all of them.
+    /// Starts a run for all who wait. Where it cannot be started, the reason is the answer to all of
+    /// them.
     pub(crate) fn start(&mut self, commands: &mut Commands, now: Instant) -> Option<Answered<W>> {
         match self.spawn(commands, now) {
             Ok(run) => {
@@ -198,7 +198,7 @@ impl<W> Capture<W> {
         Ok((pipe, output))
     }
 
-    /// Answers everybody who waits with the reason why no run is started for them.
+    /// Answers all who wait with the reason why no run is started for them.
     pub(crate) fn give_up(&mut self, commands: &mut Commands, why: &str) -> Option<Answered<W>> {
         if self.waiting.is_empty() {
             return None;
@@ -319,7 +319,7 @@ impl<W> Capture<W> {
     }
 
     /// Takes the run, and begins to gather for the next. A grandchild may hold the other end of the
-    /// pipe for ever; this end is ours to close.
+    /// pipe for ever; dropping the run closes this end.
     fn close(&mut self, now: Instant) -> Option<Run<W>> {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Running(run) => {

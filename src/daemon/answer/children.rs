@@ -34,7 +34,7 @@ impl Ending {
         }
     }
 
-    /// The exit status as a shell tells it: 128 and the signal's number for a killed command.
+    /// The exit status as in a shell: 128 plus the signal's number for a killed command.
     pub(crate) fn code(self) -> i32 {
         match self {
             Ending::Exited(code) => code,
@@ -67,7 +67,7 @@ pub(crate) enum Slot {
 }
 
 struct Child<T> {
-    /// None once its time is over: whoever it ran for has been answered.
+    /// None once its time is over: its clients have been answered.
     purpose: Option<T>,
     slot: Slot,
     started: Instant,
@@ -190,7 +190,7 @@ impl<T> Children<T> {
         None
     }
 
-    /// Stops one command before its time, as a time-out would; nobody waits for it any more.
+    /// Stops one command before its time, as a time-out would; its clients have been answered.
     pub(crate) fn stop(&mut self, pid: Pid, now: Instant) {
         if let Some(child) = self.running.get_mut(&pid).filter(|child| !child.is_stopped) {
             child.purpose = None;

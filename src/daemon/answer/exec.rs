@@ -70,7 +70,7 @@ impl Exec {
     }
 }
 
-/// A connection's command has ended: its client has its answer, or is told why not.
+/// A connection's command has ended: its client has its answer, or gets the reason why not.
 pub(crate) fn conclude(
     connection: Connection,
     exited: &Exited,
@@ -81,7 +81,7 @@ pub(crate) fn conclude(
     let client = ClientOf(connection.as_fd());
     let stream = &connection.stream;
     if !well && (stream.has_gone() || stream.is_deaf()) {
-        // The command could not write, because nobody reads.
+        // The command could not write, because its client does not read.
         log::client_gone(&client, exited.pid, &exited.ending);
         return Answered::connection(connection, None);
     }

@@ -2,7 +2,7 @@
 //! what the client still sends read and thrown away, and then it is closed.
 //!
 //! Why not just close: a TCP socket that is closed with unread bytes in it sends RST instead of
-//! FIN, and the client may lose the reply with it (RFC 1122, 4.2.2.13). So whoever typed a line
+//! FIN, and the client may lose the reply with it (RFC 1122, 4.2.2.13). So a client that sent a line
 //! before reading gets the whole answer too.
 //!
 //! Almost every client closes within a moment of its answer. So nothing is registered with epoll: a

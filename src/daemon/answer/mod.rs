@@ -122,7 +122,7 @@ impl Answers {
         self.share(Client::Datagram(socket, request), now);
     }
 
-    /// Has somebody wait for the next run, or answers at once where `--max-age` allows it.
+    /// Queues a client for the next run, or answers it at once where `--max-age` allows it.
     fn share(&mut self, client: Client, now: Instant) {
         match self.capture.kept_answer() {
             Some(answer) => {
@@ -150,7 +150,7 @@ impl Answers {
         }
     }
 
-    /// The sockets have been looked at.
+    /// The sockets have been polled.
     pub(crate) fn polled(&mut self) {
         self.capture.polled();
     }
@@ -197,13 +197,13 @@ impl Answers {
         }
     }
 
-    /// The daemon stops: nobody is answered after `end`.
+    /// The daemon stops: after `end` no client waits any more.
     pub(crate) fn end_by(&mut self, end: Instant) {
         self.end_by = Some(end);
         self.commands.children.end_by(end);
     }
 
-    /// Tells those who still wait for a command that none is started any more.
+    /// Answers those who still wait for a command with the reason why none is started.
     fn turn_away_waiting(&mut self) {
         while let Some(connection) = self.exec.give_up() {
             self.commands.count(false, 1);
@@ -245,8 +245,8 @@ impl Timed for Answers {
     fn tick(&mut self, now: Instant) {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.commands.children.deadline()) {
-            // What has ended, or has said everything, is not late: it is this process that was
-            // kept from looking, by a stop or by a busy machine.
+            // A command that has ended, or whose output has, is not late: this process was kept from
+            // looking, by SIGSTOP or by a busy machine.
             self.output_ready(now);
             self.reap();
         }

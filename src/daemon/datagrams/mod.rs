@@ -64,7 +64,7 @@ impl Datagrams {
         self.services.iter().all(Service::is_flushed)
     }
 
-    /// Closes the sockets: whoever asks is refused at once (ECONNREFUSED).
+    /// Closes the sockets: further requests are refused at once (ECONNREFUSED).
     pub(crate) fn close(&mut self) {
         self.services.clear();
     }
@@ -76,7 +76,7 @@ impl Datagrams {
         }
     }
 
-    /// Epoll has told of a socket.
+    /// Epoll has reported a socket.
     pub(crate) fn ready(&mut self, index: usize, events: EpollFlags) {
         self.services[index].ready(events);
     }
@@ -113,7 +113,7 @@ impl Datagrams {
     }
 
     /// Counts an answer's bytes (`--rate-limit`). One that is longer than a second's whole share can
-    /// never be sent, so its client is told; one that is too much now is dropped, and its client
+    /// never be sent, and becomes an error line; one that is too much now is dropped, and its client
     /// asks again.
     fn within_rate_limit(
         &mut self,

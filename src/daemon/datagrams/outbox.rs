@@ -1,7 +1,7 @@
 //! Replies that found their socket's buffer full: they wait for room here, for a short time.
 //!
-//! Room is looked for after a pause and not by epoll: replies to addresses that nobody has keep
-//! the buffer full for seconds (ARP, RFC 4861), and those that come meanwhile must not wait.
+//! They are sent again after a pause and not when epoll says so: replies to addresses that do not
+//! answer keep the buffer full for seconds (ARP, RFC 4861), and later ones must not wait for them.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const UNSENT: usize = 4096;
 /// Replies that wait for room, and since when. `R` is a reply.
 pub(crate) struct Outbox<R> {
     waiting: VecDeque<Waiting<R>>,
-    /// Its pause is on as long as somebody waits.
+    /// Its pause is on as long as a reply waits.
     full: Fault,
 }
 

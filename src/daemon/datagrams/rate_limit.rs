@@ -2,9 +2,9 @@
 //! in, verdicts go out.
 //!
 //! A datagram's source address can be forged, and an answer is longer than its question, so an
-//! open datagram service is an amplifier for whoever forges a victim's address. Each source is
-//! therefore answered so many times a second at most, and with so many bytes (a COMMAND may say
-//! much more than uptime does), in memory that does not grow: a table of fixed size, where a
+//! open datagram service amplifies what is sent with a victim's address. The number of answers to
+//! one source in a second is therefore bounded, and so are their bytes (a COMMAND may say much
+//! more than uptime does), in memory that does not grow: a table of fixed size, where a
 //! source's place follows from a keyed hash (SipHash with a key of this process) that nobody
 //! outside can compute. Sources that share a place share its limit, so a flood from many forged
 //! sources can cost an honest one its answer, and never gets a victim more than its limit.
@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 const PLACES: usize = 1 << 14;
 /// The length of a window.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Refusals are told no more often than this.
+/// Refusals are reported at most once in this time.
 const REPORT: Duration = Duration::from_secs(10);
-/// For each answer that a source may get, so many bytes of payload; an uptime line has some 70.
+/// Bytes of payload for each answer that a source may get; an uptime line has some 70.
 const BYTES: u64 = 512;
 
 /// What was sent in this window, and in the one before it. What slides over both is a second long,

@@ -88,7 +88,7 @@ impl Service {
         if events.contains(EpollFlags::EPOLLERR) {
             self.socket.clear_errors();
         }
-        // Somebody who shares the socket has shut it down (shutdown(2)): it is ready for ever, and
+        // A process that shares the socket has shut it down (shutdown(2)): it is ready for ever, and
         // gives nothing.
         let is_over = events.intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP);
         if is_over && !std::mem::replace(&mut self.is_lost, true) {

@@ -87,9 +87,9 @@ pub(crate) enum Sent {
     Done,
     /// The socket's buffer is full; it will have room again.
     Full,
-    /// This client cannot be answered, for this reason; nobody else is concerned.
+    /// This client cannot be answered, for this reason; no other one is concerned.
     Lost(Errno),
-    /// Nobody can be answered: something is wrong on this side.
+    /// No client can be answered: something is wrong on this side.
     Failed(Errno),
 }
 
@@ -109,7 +109,7 @@ impl DatagramSocket {
         if socket.family == AddressFamily::Inet6 {
             setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
-        // Nobody reads an error queue here, and one with something in it is reported for ever.
+        // No error queue is read here, and one that is not empty would be reported for ever.
         setsockopt(&fd, sockopt::Ipv4RecvErr, &false).or_else(not_for_this_family)?;
         if socket.family == AddressFamily::Inet6 {
             setsockopt(&fd, sockopt::Ipv6RecvErr, &false)?;
@@ -143,7 +143,7 @@ impl DatagramSocket {
         let fd = Arc::clone(fd);
         Some(move || {
             // Without room for descriptors, so that none is received: they are dropped. EAGAIN:
-            // whoever shares the socket was faster.
+            // another process that shares the socket was faster.
             let _ = recv(fd.as_raw_fd(), &mut [0], NOW);
         })
     }
@@ -162,7 +162,7 @@ impl DatagramSocket {
         to.path()?;
         let (fd, to, answer) = (Arc::clone(fd), *to, Box::<[u8]>::from(answer));
         Some(move || {
-            // Its client does not read or has gone: nobody else is concerned.
+            // Its client does not read or has gone: no other client is concerned.
             let _ = sendto(fd.as_raw_fd(), &answer, &to, NOW);
         })
     }
@@ -179,7 +179,7 @@ impl DatagramSocket {
     }
 
     /// Throws away what is in the error queue (ICMP errors, transmit time stamps; recvmsg(2),
-    /// MSG_ERRQUEUE), where somebody else has had it filled.
+    /// MSG_ERRQUEUE), where another process has enabled it.
     pub(crate) fn clear_errors(&self) {
         if let DatagramSocket::Inet { fd, .. } = self {
             let flags = MsgFlags::MSG_ERRQUEUE | NOW;
@@ -318,7 +318,7 @@ fn receive_inet(fd: BorrowedFd<'_>) -> nix::Result<Received> {
     let mut space = [0; CONTROL];
     let message = recvmsg::<SockaddrStorage>(fd.as_raw_fd(), &mut iov, Some(&mut space), NOW)?;
     let mut to = To::Any;
-    // A list that was cut tells nothing; then the kernel chooses the source.
+    // A truncated list says nothing; then the kernel chooses the source.
     for control in message.cmsgs().into_iter().flatten() {
         match control {
             ControlMessageOwned::Ipv4PacketInfo(info) => to = To::V4(info),

@@ -35,7 +35,7 @@ impl AsFd for Connection {
     }
 }
 
-/// A connection that was not admitted, and what its client is told, if anything.
+/// A connection that was not admitted, and the reply to its client, if any.
 #[derive(Debug)]
 pub(crate) struct TurnedAway(pub(crate) Stream, pub(crate) &'static [u8]);
 
@@ -75,7 +75,7 @@ impl Admission {
         let limit = self.sources.limit();
         let is_limited = self.allow.is_restricted() || limit.is_some();
         let peer = is_limited.then(|| Peer::of(stream.as_fd())).flatten();
-        // A connection that was reset in the backlog has no address to judge, and nobody to serve.
+        // A connection that was reset in the backlog has no address to judge, and no client.
         if (is_limited && peer.is_none()) || stream.has_gone() {
             log::gone_at_once(&ClientOf(stream.as_fd()));
             return Err(TurnedAway(stream, b""));
@@ -135,7 +135,7 @@ impl Allow {
     }
 }
 
-/// The network itself; one of IPv4 addresses mapped into IPv6 as one of IPv4, as its peers are told.
+/// The network itself; one of IPv4 addresses mapped into IPv6 becomes one of IPv4, as peers do.
 fn canonical(network: &IpNet) -> IpNet {
     let network = network.trunc();
     match (

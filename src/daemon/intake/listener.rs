@@ -103,8 +103,8 @@ impl Listener {
         }
     }
 
-    /// Has whoever connects from now on refused (ECONNREFUSED), and those in a TCP listener's
-    /// backlog reset. For a listener that nobody else holds: shutdown(2) ends it for all.
+    /// Refuses further connections (ECONNREFUSED), and resets those in a TCP listener's backlog. For
+    /// a listener that no other process holds: shutdown(2) ends it for all.
     ///
     /// It is not closed, since the close of a UNIX listener drops what is in its backlog, and that
     /// may sleep over descriptors that a client has passed; those clients go with the process.
@@ -114,11 +114,11 @@ impl Listener {
         let _ = shutdown(self.socket.fd.as_raw_fd(), Shutdown::Read);
     }
 
-    /// Sees to it that [`Self::accept`] does not wait. The open file description is shared with
-    /// whoever else holds the listener, and each start of a service sets or clears its O_NONBLOCK
-    /// (NonBlocking= in systemd.exec(5)); and whoever else accepts may be there first.
+    /// Makes sure that [`Self::accept`] does not block. The open file description is shared with all
+    /// holders of the listener, each start of a service sets or clears its O_NONBLOCK (NonBlocking=
+    /// in systemd.exec(5)), and another holder may accept the connection first.
     pub(crate) fn unblock(&self) {
-        // EBADF: accept tells it too.
+        // EBADF: accept fails with it, too.
         let _ = set_nonblocking(self.socket.fd.as_fd(), true);
     }
 

@@ -45,7 +45,7 @@ impl Intake {
         }
     }
 
-    /// Has whoever connects from now on refused.
+    /// Refuses further connections.
     pub(crate) fn refuse(&mut self, now: Instant) {
         for listener in &mut self.listeners {
             listener.refuse(now);
@@ -53,8 +53,8 @@ impl Intake {
     }
 
     /// Begins a turn with the listeners that are ready. The first one asked is the one behind the
-    /// one that was served last: where places are short, a crowd at one must not keep the clients
-    /// of the others waiting.
+    /// one that was served last: when room is short, a crowd at one listener must not keep the
+    /// clients of the others waiting.
     pub(crate) fn begin_turn(&mut self, ready: impl Iterator<Item = usize>) {
         self.ready.clear();
         self.ready.extend(ready);

@@ -20,7 +20,7 @@ pub(crate) enum Peer {
     Vsock { cid: u32, port: u32 },
 }
 
-/// Who connected to a UNIX socket, as SO_PEERCRED tells it (unix(7)).
+/// The process that connected to a UNIX socket, from SO_PEERCRED (unix(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Credentials {
     pub(crate) pid: i32,

@@ -34,8 +34,8 @@ impl Stream {
         self.may_be_laden
     }
 
-    /// True where nobody reads any more what is written here: the connection was reset (TCP), or the
-    /// other end has been closed (UNIX). A client that has only half-closed still reads.
+    /// True where no client reads any more: the connection was reset (TCP), or the other end has
+    /// been closed (UNIX). A client that has only half-closed still reads.
     pub(crate) fn has_gone(&self) -> bool {
         self.tells_of(PollFlags::empty())
     }
@@ -57,7 +57,7 @@ impl Stream {
     }
 
     /// Whether one of these events has come, or POLLHUP or POLLERR, which always count. A poll that
-    /// fails (ENOMEM) tells nothing; then the client is taken to be there.
+    /// fails (ENOMEM) says nothing; then the client counts as there.
     fn tells_of(&self, events: PollFlags) -> bool {
         let mut fds = [PollFd::new(self.fd.as_fd(), events)];
         poll(&mut fds, PollTimeout::ZERO) == Ok(1)

@@ -12,7 +12,7 @@ use super::Level;
 /// The pause after the first failure of a run; doubled with each further one, up to the longest.
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
-/// Failures in a row that may be the clients' doing; the next one must be something else.
+/// Failures in a row that may be the clients' fault.
 const TOLERATED: u32 = 63;
 /// A fault that comes and goes is reported at most once in this time.
 const QUIET: Duration = Duration::from_secs(10);
@@ -76,8 +76,8 @@ impl Fault {
         Failure::New
     }
 
-    /// True for a failure that concerns one client only; false where there were so many in a row
-    /// that it is to be taken for one of ours.
+    /// True for a failure that concerns one client only; false after too many of them in a row,
+    /// when the cause must be on this side.
     pub(crate) fn tolerate(&mut self) -> bool {
         self.tolerated += 1;
         self.tolerated <= TOLERATED

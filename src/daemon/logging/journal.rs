@@ -2,7 +2,7 @@
 //! (systemd's "Native Journal Protocol", <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 //!
 //! libsystemd can send one too, but on a socket that waits: with a journal that hangs, its send
-//! buffer fills with records that nobody reads (some 200 of them, unix(7)), and then the daemon
+//! buffer fills with unread records (some 200 of them, unix(7)), and then the daemon
 //! would wait with it. So the record leaves through an [`Outlet`](super::outlet::Outlet).
 
 use std::fmt::Write as _;

@@ -1,13 +1,13 @@
-//! What the daemon tells its administrator; `events` has one function for each thing to tell.
+//! The daemon's log records; `events` has one function for each event.
 //!
 //! Events come in as values; records go out, to the journal with fields of their own where
 //! standard error is the journal (systemd.exec(5), `$JOURNAL_STREAM`), else as lines on standard
-//! error: with `<N>` priorities (sd-daemon(3)) where that is a socket or /dev/kmsg, so that
-//! whoever reads it can sort them, and without on a terminal, a pipe or a file.
+//! error: with `<N>` priorities (sd-daemon(3)) where that is a socket or /dev/kmsg, whose reader
+//! understands them, and without on a terminal, a pipe or a file.
 //!
 //! A request that went well is `info`, so that a busy daemon writes nothing per request at the
 //! default level; a failure that may repeat with every request goes through a [`fault::Fault`]. A record
-//! that nobody takes is lost, and counted, rather than waited for.
+//! that its reader does not take at once is lost, and counted.
 
 mod events;
 pub(crate) mod fault;
@@ -122,7 +122,7 @@ fn fstat_path(path: &str) -> Option<nix::libc::dev_t> {
 
 type Field<'a> = (&'static str, &'a dyn fmt::Display);
 
-/// Records that nobody took.
+/// Records that their reader did not take.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 fn write(level: Level, fields: &[Field<'_>], message: fmt::Arguments<'_>) {
@@ -139,14 +139,14 @@ fn write(level: Level, fields: &[Field<'_>], message: fmt::Arguments<'_>) {
             log,
             Level::Warning,
             &[],
-            format_args!("{lost} records were lost: nobody took them"),
+            format_args!("{lost} records were lost: their reader did not take them"),
         )
     {
         LOST.fetch_add(lost, Ordering::Relaxed);
     }
 }
 
-/// Writes one record; false where whoever should take it does not, and it would have to wait.
+/// Writes one record; false where its reader does not take it, and a write would block.
 fn emit(log: &Log, level: Level, fields: &[Field<'_>], message: fmt::Arguments<'_>) -> bool {
     match &log.sink {
         Sink::Nowhere => true,

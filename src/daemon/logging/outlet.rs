@@ -1,7 +1,7 @@
 //! Writing to others without ever waiting for them: messages come in, and what became of them
 //! comes out.
 //!
-//! A log that nobody reads, a stopped journald or a busy service manager must not stop the only
+//! A log that is not read, a stopped journald or a busy service manager must not stop the only
 //! thread from serving. The crates that write to the journal and to the service manager use
 //! sockets of their own, which wait once the reader's queue or the send buffer is full (unix(7)).
 
@@ -26,7 +26,7 @@ pub(crate) enum Sent {
     Failed(io::Error),
 }
 
-/// A UNIX datagram socket that somebody else reads. It is opened with the first message: before
+/// A UNIX datagram socket that another process reads. It is opened with the first message: before
 /// that, the numbers of descriptors belong to what the service manager has passed.
 pub(crate) struct Outlet {
     name: OsString,
@@ -76,7 +76,7 @@ impl Outlet {
 /// file, or a terminal that is not stopped, always has room.
 pub(crate) fn would_block(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-    // POLLERR and POLLHUP: the write fails, and does not wait. A poll that fails tells nothing.
+    // POLLERR and POLLHUP: the write fails, and does not wait. A poll that fails says nothing.
     poll(&mut fds, PollTimeout::ZERO) == Ok(0)
 }
 

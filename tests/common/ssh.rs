@@ -56,7 +56,7 @@ impl Sshd {
             format!(
                 "Host *\nPort {port}\nIdentityFile {dir}/user\nIdentitiesOnly yes\n\
                  UserKnownHostsFile {dir}/known\nGlobalKnownHostsFile none\n\
-                 StrictHostKeyChecking yes\n"
+                 StrictHostKeyChecking yes\nKexAlgorithms curve25519-sha256\n"
             ),
         );
         let server = Command::new("/usr/sbin/sshd")

@@ -8,3 +8,4 @@ mod daemon_fairness;
 mod hostile;
 mod look_ups;
 mod network_floods;
+mod ssh_fleet;

@@ -76,5 +76,5 @@ async fn receive(prober: &Prober, socket: &Socket) -> Result<Reply, Errno> {
         reply.add(&buffer[..there], length, prober.settings.keep);
         Ok(reply)
     };
-    socket.receive(once).await
+    socket.receive_or_error(once).await
 }

@@ -27,6 +27,7 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
@@ -135,7 +136,7 @@ impl Prober {
         let trace = Trace::default();
         let result = match &target.endpoint {
             Endpoint::Unix(path) => {
-                let work = unix::ask(self, path, &trace);
+                let work = pin!(unix::ask(self, path, &trace));
                 trace.within(limit(self.timeout()), work).await
             }
             Endpoint::Ssh { user, host, port } => {
@@ -184,10 +185,10 @@ impl Prober {
         let turn = self.neighbours.turn(addresses).await;
         let time = limit(self.timeout());
         let result = if udp {
-            let work = datagram::ask(self, addresses, trace);
+            let work = pin!(datagram::ask(self, addresses, trace));
             trace.within(time, work).await
         } else {
-            let work = stream::ask(self, addresses, trace);
+            let work = pin!(stream::ask(self, addresses, trace));
             trace.within(time, work).await
         };
         turn.end(result.as_ref().is_err_and(Failure::is_silence));

@@ -4,9 +4,11 @@
 //! its UNIX streams do not distinguish a full backlog (EAGAIN, try again) from a refusal.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{self, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::task::{Poll, ready};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -67,29 +69,54 @@ impl Socket {
         }
     }
 
-    /// Calls `read` when there is something to receive or an error to take, until the result is not
-    /// EAGAIN. An ICMP error alone does not make a socket readable: epoll(7) reports it as EPOLLERR,
-    /// which must be waited for, too, or it comes out only with the next send.
+    /// Calls `read` when a stream has something to receive, its end or its error, until the result
+    /// is not EAGAIN.
     pub(crate) async fn receive<T>(
+        &self,
+        mut read: impl FnMut(RawFd) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        poll_fn(|cx| {
+            loop {
+                ready!(self.registered.poll_read_ready(cx)).map_err(|error| errno_of(&error))?;
+                match self.attempt(Interest::READABLE, &mut read) {
+                    Err(Errno::EAGAIN | Errno::EINTR) => {}
+                    result => return Poll::Ready(result),
+                }
+            }
+        })
+        .await
+    }
+
+    /// The same for a datagram or an ICMP error. That alone does not make a socket readable:
+    /// epoll(7) reports it as EPOLLERR, which must be waited for, or it comes out only with the
+    /// next send.
+    pub(crate) async fn receive_or_error<T>(
         &self,
         mut read: impl FnMut(RawFd) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let either = Interest::READABLE | Interest::ERROR;
         loop {
-            // try_io takes one interest at a time; EAGAIN clears it until the next event.
-            let interest = match self.registered.ready(either).await {
-                Ok(ready) if ready.is_error() => Interest::ERROR,
-                Ok(_) => Interest::READABLE,
-                Err(error) => return Err(errno_of(&error)),
+            let ready = self.registered.ready(either).await;
+            let interest = match ready.map_err(|error| errno_of(&error))? {
+                ready if ready.is_error() => Interest::ERROR,
+                _ => Interest::READABLE,
             };
-            let result = self.registered.try_io(interest, || {
-                read(self.registered.as_raw_fd()).map_err(io::Error::from)
-            });
-            match result.map_err(|error| errno_of(&error)) {
+            match self.attempt(interest, &mut read) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 result => return result,
             }
         }
+    }
+
+    /// EAGAIN clears the readiness until the next event.
+    fn attempt<T>(
+        &self,
+        interest: Interest,
+        read: &mut impl FnMut(RawFd) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let once = || read(self.registered.as_raw_fd()).map_err(io::Error::from);
+        let result = self.registered.try_io(interest, once);
+        result.map_err(|error| errno_of(&error))
     }
 
     /// Sends one datagram of one byte, as send(2), without waiting. Its content means nothing;
@@ -139,7 +166,7 @@ impl Socket {
             let (length, from) = recvfrom::<SockaddrStorage>(fd, &mut buffer.borrow_mut())?;
             Ok((length, from.as_ref().and_then(std_address)))
         };
-        self.receive(once).await
+        self.receive_or_error(once).await
     }
 }
 

@@ -50,7 +50,8 @@ impl Trace {
         self.some_bytes.set(true);
     }
 
-    /// `work`, unless `limit` is over first.
+    /// `work`, unless `limit` is over first. Pin it beforehand: the future of a time-out would
+    /// hold it twice, and there are thousands of them.
     pub(super) async fn within<T>(
         &self,
         limit: Duration,

@@ -157,8 +157,8 @@ impl Answers {
 
     /// A run's command has said something, or everything.
     pub(crate) fn output_ready(&mut self, now: Instant) {
-        self.finished
-            .extend(self.capture.read(&mut self.commands, now));
+        let answered = self.capture.read(&mut self.commands, now);
+        self.finished.extend(answered);
     }
 
     /// Concludes what has ended, and starts what waited for it.
@@ -166,17 +166,14 @@ impl Answers {
         while let Some((purpose, exited)) = self.commands.children.reap() {
             let now = Instant::now();
             let commands = &mut self.commands;
-            match purpose {
+            let answered = match purpose {
                 Some(Purpose::Exec(connection)) => {
-                    let answered = exec::conclude(connection, &exited, commands, now);
-                    self.finished.push(answered);
+                    Some(exec::conclude(connection, &exited, commands, now))
                 }
-                Some(Purpose::Run) => {
-                    let answered = self.capture.conclude(&exited, commands, now);
-                    self.finished.extend(answered);
-                }
-                None => {}
-            }
+                Some(Purpose::Run) => self.capture.conclude(&exited, commands, now),
+                None => None,
+            };
+            self.finished.extend(answered);
         }
         self.start_execs();
     }
@@ -184,16 +181,11 @@ impl Answers {
     fn stop_late(&mut self, now: Instant) {
         while let Some((late, purpose)) = self.commands.children.next_late(now) {
             let commands = &mut self.commands;
-            match purpose {
-                Purpose::Exec(connection) => {
-                    let answered = exec::time_out(connection, late, commands, now);
-                    self.finished.push(answered);
-                }
-                Purpose::Run => {
-                    let answered = self.capture.time_out(late, commands, now);
-                    self.finished.extend(answered);
-                }
-            }
+            let answered = match purpose {
+                Purpose::Exec(connection) => Some(exec::time_out(connection, late, commands, now)),
+                Purpose::Run => self.capture.time_out(late, commands, now),
+            };
+            self.finished.extend(answered);
         }
     }
 

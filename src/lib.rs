@@ -10,10 +10,42 @@
 //! Data flows one way through each program, and a folder holds one stage of it. A folder's own
 //! comment says what comes in and what goes out; no file uses one of a later stage.
 //!
-//! Both programs use `cli` (one-line usage errors), [`escape`] (text that is safe on a terminal) and
+//! Both programs use `cli` (times, one-line usage errors), [`escape`] (text that is safe on a terminal) and
 //! `rights` (descriptors that a UNIX peer passes, which nobody wants, and whose close may sleep).
 //!
-//! [`client`]: arguments → targets → query → parsed report → rendering.
+//! # The client
+//!
+//! ```text
+//!   arguments      hosts files
+//!       │ options       │
+//!       └──────▶ hosts ◀┘
+//!                  │ targets
+//!               session ──────────▶ fleet: many probes ────┐
+//!                  ▲     │                                 ├──▶ query: one probe ──▶ report
+//!                  │     └────────▶ discover: a search ────┘        │ bytes       what an
+//!                  │                                                │             uptime line says
+//!                  └───────────── answers, through one channel ◀────┘
+//!                  │
+//!                  ├─ one round ─────▶ output ──▶ standard output
+//!                  │                     ▲
+//!                  └─ many rounds ──▶ watch ──▶ terminal
+//! ```
+//!
+//! | where | what |
+//! |---|---|
+//! | `client/options`, `client/mod` | the command line, and the way from it to an exit status |
+//! | `client/hosts` | words, ranges, files and groups → the targets, each once |
+//! | `client/session` | what outlives a round: the runtime, the prober; one loop takes the answers |
+//! | `client/slots` | the answers of a round in the order given, and those that are late |
+//! | `client/fleet` | workers, tries (`--wait`), descriptors |
+//! | `client/discover` | the networks of this machine, and who answers there |
+//! | `client/query` | one probe: look-up, race, stream, datagram, UNIX socket, ssh |
+//! | `client/report` | the bytes of a reply → uptime, users and loads |
+//! | `client/answer` | what became of a host: the value that the other rooms pass on |
+//! | `client/memory` | what was seen of each host by earlier calls |
+//! | `client/output` | answers → text, a table, JSON, metrics |
+//! | `client/watch` | round after round, and what changed |
+//! | `client/terminal` | the screen, the progress line, signals |
 //!
 //! # The daemon
 //!

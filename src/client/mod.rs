@@ -1,29 +1,6 @@
 //! The client: arguments → targets → probes → answers → output.
 //!
-//! ```text
-//!  arguments ─→ options          hosts files
-//!                  │                  │
-//!                  └──→ main ←── hosts: targets
-//!                         │
-//!                      session ─→ fleet: many probes ──┐
-//!                         │  ╰──→ discover: a search ──┤ query: one probe ─→ report: the uptime line
-//!                         │                            │
-//!                         ├←──── answers, by one channel
-//!                         │
-//!             ┌───────────┴────────────┐
-//!          one round            watch: many rounds
-//!             └──→ output ←────────────┤
-//!                    │                 └──→ terminal: the screen, signals
-//!              standard output
-//! ```
-//!
-//! - [`options`]: the command line; [`hosts`]: words, files, ranges and groups → targets;
-//! - `session`: what outlives a round; `fleet`: workers, tries, descriptors; `discover`: the local
-//!   networks; `slots`: the answers of a round in the order given;
-//! - `query`: one probe, from the look-up of a name to the last byte, by stream, datagram or UNIX
-//!   socket; [`report`]: bytes → what an uptime line says; [`answer`]: what became of a host;
-//! - [`output`]: answers → text, a table, JSON, metrics; `watch`: what changed from round to round;
-//!   `terminal`: the screen, the progress line, signals.
+//! The map of its rooms is in the crate's own comment.
 //!
 //! [`main`] gives the exit status: 0 every host answered, 1 some did not (or the output could not
 //! be written), 2 a usage error.

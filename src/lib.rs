@@ -117,7 +117,7 @@ pub mod client;
 pub mod daemon;
 pub mod escape;
 #[cfg(test)]
-mod found;
+mod regressions;
 mod rights;
 
 /// The service's name in services(5), looked up by the client.

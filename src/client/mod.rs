@@ -15,11 +15,11 @@ pub mod answer;
 mod discover;
 mod fleet;
 pub mod hosts;
-#[cfg(any(test, fuzzing))]
-pub mod invariants;
 mod memory;
 pub mod options;
 pub mod output;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod query;
 pub mod report;
 mod session;

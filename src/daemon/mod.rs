@@ -6,12 +6,12 @@
 mod answer;
 mod datagrams;
 mod intake;
-#[cfg(any(test, fuzzing))]
-pub mod invariants;
 mod logging;
 mod manager;
 mod options;
 mod poll;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod server;
 mod signals;
 mod sockets;

@@ -1,4 +1,4 @@
 //! Whatever a user writes as a HOST.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|word: &str| ruptime::client::invariants::host(word));
+libfuzzer_sys::fuzz_target!(|word: &str| ruptime::client::properties::host(word));

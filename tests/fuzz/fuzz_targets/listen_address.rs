@@ -1,4 +1,4 @@
 //! Whatever follows --listen.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| ruptime::daemon::invariants::listen_address(text));
+libfuzzer_sys::fuzz_target!(|text: &str| ruptime::daemon::properties::listen_address(text));

@@ -1,7 +1,7 @@
 //! Datagrams from anywhere, at any pace; the first byte is the limit.
 #![no_main]
 
-use ruptime::daemon::invariants::{rate_limit, requests};
+use ruptime::daemon::properties::{rate_limit, requests};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let [limit, bytes @ ..] = bytes {

@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_was_found_is_mended() {
-        let found = crate::found::inputs;
+        let found = crate::regressions::inputs;
         found("reply").iter().for_each(|bytes| reply(bytes));
         found("spelled_line")
             .iter()

@@ -154,10 +154,10 @@ mod tests {
 
     #[test]
     fn what_was_found_is_mended() {
-        for text in crate::found::inputs("listen_address") {
+        for text in crate::regressions::inputs("listen_address") {
             listen_address(&String::from_utf8(text).expect("a &str target"));
         }
-        for input in crate::found::inputs("rate_limit") {
+        for input in crate::regressions::inputs("rate_limit") {
             rate_limit((input[0] % 16).into(), &requests(&input[1..]));
         }
     }

@@ -168,7 +168,7 @@ fn a_time_out_leaves_no_process_behind() {
             ran.status == 1 && ran.took < Duration::from_secs(25),
             "{ran:?}"
         );
-        assert_eq!(ran.text().matches(" 2 s\"}").count(), 5, "{}", ran.text());
+        assert_eq!(ran.text().matches(" 2 s\"").count(), 5, "{}", ran.text());
         assert_eq!(gone(&pids), 10);
     }
     // A client that is killed leaves none that ends when it is told to.

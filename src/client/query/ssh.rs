@@ -171,6 +171,8 @@ pub(super) async fn ask(
         match command.spawn() {
             Ok(child) => break child,
             Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+                // Nobody will close any.
+                Some(Errno::EMFILE) if prober.alone => return Err(Failure::Os(Errno::EMFILE)),
                 // Until another host's is closed.
                 Some(errno @ (Errno::EMFILE | Errno::ENFILE)) => {
                     trace.short.set(Some(errno));
@@ -191,12 +193,14 @@ pub(super) async fn ask(
     trace.short.set(None);
     let mut run = Run::new(child).map_err(Failure::Os)?;
     let (mut reply, mut said) = (Reply::default(), Said::default());
+    let mut last = b'\n';
     loop {
         let ended = run.something().await;
         let mut buffer = prober.buffer.borrow_mut();
         let end = ended.is_some();
         read(&mut run.output, &mut buffer, end, |bytes| {
             reply.add(bytes, bytes.len(), prober.settings.keep);
+            last = bytes.last().copied().unwrap_or(last);
             trace.bytes();
         });
         read(&mut run.errors, &mut buffer, end, |bytes| said.add(bytes));
@@ -204,16 +208,22 @@ pub(super) async fn ask(
             return Ok(reply);
         }
         if let Some(status) = ended {
-            return verdict(reply, &said, status);
+            return verdict(reply, last == b'\n', &said, status);
         }
     }
 }
 
-/// What came of it. A reply with an uptime line counts whatever happened then.
-fn verdict(reply: Reply, said: &Said, status: WaitStatus) -> Result<Reply, Failure> {
-    let is_up = reply.reader.clone().finish().is_ok();
+/// What came of it. An uptime line counts whatever happened after its end; without one a connection
+/// that broke may have cut it anywhere.
+fn verdict(
+    reply: Reply,
+    has_ended_line: bool,
+    said: &Said,
+    status: WaitStatus,
+) -> Result<Reply, Failure> {
+    let is_up = || reply.reader.clone().finish().is_ok();
     let reason = match status {
-        _ if is_up => return Ok(reply),
+        _ if has_ended_line && is_up() => return Ok(reply),
         WaitStatus::Exited(_, 0) if reply.total > 0 => return Ok(reply),
         WaitStatus::Exited(_, 0) => return Err(Failure::Closed),
         WaitStatus::Exited(_, code) => format!("ssh: exit status {code}"),
@@ -438,10 +448,12 @@ mod tests {
         };
         let pid = Pid::from_raw(1);
         let mut said = Said::default();
-        let reason = |reply, said: &Said, status| verdict(reply, said, status).err();
+        let reason = |reply, said: &Said, status| verdict(reply, true, said, status).err();
         let line = b" 21:04:41 up 12 min,  0 user\n";
         let broken = WaitStatus::Exited(pid, 255);
         assert_eq!(reason(reply(line), &said, broken), None);
+        let cut = verdict(reply(&line[..12]), false, &said, broken);
+        assert!(cut.is_err(), "the line has no end");
         assert_eq!(
             reason(reply(b"hello\n"), &said, WaitStatus::Exited(pid, 0)),
             None

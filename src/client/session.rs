@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, BufWriter, Write};
+use std::iter;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -199,8 +200,12 @@ impl Session {
                 .deadline
                 .map(|deadline| Late::new(deadline, &self.targets));
             loop {
-                if let Some(late) = late.take_if(|late| late.is_over()) {
-                    take(late.answers(&self.targets)).await?;
+                if let Some(mut late) = late.take_if(|late| late.is_over()) {
+                    // Those that came in time, but were not taken yet.
+                    let mut batch: Vec<_> = iter::from_fn(|| arrivals.try_recv().ok()).collect();
+                    late.note(&batch);
+                    batch.extend(late.answers(&self.targets));
+                    take(batch).await?;
                     return Ok(None);
                 }
                 let mut batch = Vec::new();

@@ -22,7 +22,7 @@ SOCKETS = ("ruptime.socket", "ruptime-udp.socket", "ruptime-inetd.socket")
 UNITS = (*SOCKETS, "ruptime.service", "ruptime-udp.service", "ruptime-metrics.timer")
 
 METRICS = "ruptime-metrics.service"
-COLLECTED = "/var/lib/prometheus/node-exporter"
+COLLECTED = "/run/ruptime-metrics"
 
 # What a package manager and a running system write by themselves, whatever is installed.
 VOLATILE = (
@@ -107,10 +107,10 @@ class PackageTest(SystemTest):
             self.assertNotIn("(deleted)", machine.run("readlink", f"/proc/{pid}/exe").stdout)
 
     def collected(self):
-        """A folder for metrics, as node_exporter's package makes it, and a host to ask for them."""
-        self.machine.run("install", "-d", COLLECTED, "/etc/ruptime")
+        """A host to ask for metrics."""
+        self.machine.run("install", "-d", "/etc/ruptime")
         (self.machine.root / "etc/ruptime/hosts").write_text("127.0.0.1\n")
-        self.addCleanup(self.machine.run, "rm", "-r", "/var/lib/prometheus", "/etc/ruptime")
+        self.addCleanup(self.machine.run, "rm", "-r", "/etc/ruptime")
 
     def metrics_until(self, removed):
         """A round of metrics, and in the middle of another the removal: nothing is left of either."""
@@ -121,7 +121,7 @@ class PackageTest(SystemTest):
         self.machine.wait_until(lambda: self.machine.show(METRICS, "SubState") == "start"
                                 and "sleep" in self.machine.run("ps", "-eo", "comm").stdout, "a round runs")
         removed()
-        self.assertEqual(os.listdir(self.machine.path(COLLECTED)), [])
+        self.assertEqual(list(self.machine.path("/run").glob("ruptime-metrics*")), [])
         self.machine.run("rm", "-r", f"/etc/systemd/system/{METRICS}.d")
         self.machine.systemctl("daemon-reload")
         self.assertEqual(self.machine.show(METRICS, "ActiveState"), "inactive")

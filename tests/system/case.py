@@ -4,11 +4,14 @@ In: a release. Out: a unittest.TestCase with a booted machine, shared by the tes
 set back before each: no unit of ours runs, is enabled or changed, and none has failed.
 """
 
+import re
 import shutil
 import unittest
 
 import roots
-from machine import Load, Machine
+from machine import HERE, Load, Machine
+
+REPOSITORY = HERE.parent.parent
 
 TCP = "127.0.0.1:10513"
 UNIX = "/run/ruptime.sock"
@@ -21,6 +24,8 @@ class SystemTest(unittest.TestCase):
     installed = None
     machine = None
     machines = []
+    # What systemd-nspawn starts the machine with besides.
+    nspawn = ()
     # Where the test begins in the journal; none until its setUp has come so far.
     cursor = None
 
@@ -30,7 +35,7 @@ class SystemTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         machine = Machine(f"{cls.release}-{cls.__name__.lower()}", roots.path(cls.release),
-                          cls.installed)
+                          cls.installed, *cls.nspawn)
         cls.machine = machine
         SystemTest.machines.append(machine)
         machine.boot()
@@ -72,6 +77,12 @@ class SystemTest(unittest.TestCase):
                                 check=False)
         lines = (done.stdout + done.stderr).splitlines()
         return "\n".join(lines if len(lines) <= 60 else [*lines[:10], "[...]", *lines[-50:]])
+
+    def recipe(self, title):
+        """The text of the README's recipe of this title, as it would be pasted."""
+        readme = (REPOSITORY / "README.md").read_text()
+        return re.search(rf"^\*\*{re.escape(title)}\*\*.*?^```\w+\n(.*?)^```$", readme,
+                         re.MULTILINE | re.DOTALL)[1]
 
     def records(self, **fields):
         """The journal's records since the test began, with these fields."""

@@ -16,8 +16,9 @@ import subprocess
 RELEASES = {"bookworm": "252", "trixie": "257"}
 
 # procps has uptime; libpam-systemd makes a login a session, which uptime counts; tzdata is for a
-# local time that is not UTC.
-PACKAGES = ["systemd", "systemd-sysv", "dbus", "procps", "iproute2", "libpam-systemd", "tzdata"]
+# local time that is not UTC; prometheus-node-exporter reads what ruptime-metrics.service writes.
+PACKAGES = ["systemd", "systemd-sysv", "dbus", "procps", "iproute2", "libpam-systemd", "tzdata",
+            "prometheus-node-exporter"]
 
 # Each root's release and packages, by its name; others may add theirs.
 ROOTS = {release: (release, PACKAGES) for release in RELEASES}
@@ -83,3 +84,6 @@ def furnish(root):
     """What a minimal root lacks: names for the loopback, and an identity to be found at boot."""
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (root / "etc/machine-id").write_text("")
+    # Started only by the tests that are about it.
+    for enabled in (root / "etc/systemd/system").glob("*.wants/prometheus-*"):
+        enabled.unlink()

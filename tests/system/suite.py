@@ -17,10 +17,9 @@ import unittest
 
 import cost
 import roots
-from case import SystemTest
+from case import REPOSITORY, SystemTest
 from machine import CGROUPS, HERE, Machine, mount, remove_dead_cgroups
 
-REPOSITORY = HERE.parent.parent
 INSTALLED = pathlib.Path("/run/installed")
 
 

@@ -20,6 +20,10 @@ ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 DOCDIR ?= $(PREFIX)/share/doc/ruptime
 
+# For which systemd: keys that older ones do not know are added to the units by it. The number alone.
+SYSTEMD_VERSION ?= $(shell { pkg-config --modversion systemd || systemctl --version; } 2>/dev/null | \
+	sed -n '1s/[^0-9]*\([0-9]*\).*/\1/p')
+
 CARGO ?= cargo
 # The packages build with --offline besides.
 CARGOFLAGS ?= --locked
@@ -118,14 +122,17 @@ soak: build
 	$(CARGO) build $(CARGOFLAGS) --release --manifest-path tests/bench/Cargo.toml --target-dir '$(BENCHDIR)'
 	tests/soak/run '$(BUILT)/ruptimed' '$(BENCHDIR)/release/load'
 
-# The units name /usr/sbin; elsewhere they are rewritten.
+# The units name /usr/sbin; elsewhere they are rewritten. From systemd 258 on, the UNIX socket takes no
+# descriptors (Linux 6.16 and newer).
 install:
 	@test -x '$(BUILT)/ruptimed' || { echo "nothing is built yet: run 'make build' first (not as root)" >&2; exit 1; }
-	@set -e; for file in $(INSTALLED); do \
+	@set -e; systemd='$(SYSTEMD_VERSION)'; for file in $(INSTALLED); do \
 		mode=$${file%%:*}; rest=$${file#*:}; source=$${rest%%:*}; dest='$(DESTDIR)'$${rest#*:}; \
 		install -D -m "$$mode" "$$source" "$$dest"; \
 		case $$dest in *.service) \
 			sed -i -e 's|=/usr/sbin/ruptimed|=$(SBINDIR)/ruptimed|' -e t -e 's|=/usr/bin/ruptime|=$(BINDIR)/ruptime|' "$$dest";; \
+		*.socket) \
+			[ "$${systemd:-0}" -lt 258 ] || sed -i 's|^SocketMode=.*|&\nAcceptFileDescriptors=no|' "$$dest";; \
 		esac; \
 		echo "$$dest"; \
 	done

@@ -132,7 +132,7 @@ pub struct Options {
     #[arg(short, long)]
     pub reverse: bool,
 
-    /// Ignored; BSD's ruptime counts idle users with it
+    /// Do nothing: BSD's ruptime leaves idle users out without it
     #[arg(short = 'a')]
     pub all: bool,
 

@@ -21,13 +21,15 @@ REST = 0.25
 UNSET = {"UMask": "0022", "CapabilityBoundingSet": "~", "AmbientCapabilities": None,
          "ProtectProc": "default", "RestrictAddressFamilies": "", "KeyringMode": "inherit",
          "DevicePolicy": "auto", "SystemCallArchitectures": "", "SystemCallFilter": "",
-         "SystemCallErrorNumber": None, "IPAddressDeny": ""}
+         "SystemCallErrorNumber": None, "IPAddressDeny": "", "TemporaryFileSystem": None,
+         "BindReadOnlyPaths": None}
 # Those that systemd implies (DynamicUser=) or that one namespace serves: unset together.
 TOGETHER = {
+    "TemporaryFileSystem": "TemporaryFileSystem|BindReadOnlyPaths",
     "everything": None,
     "all of seccomp(2)": r"SystemCall|Restrict|LockPers|MemoryDeny|ProtectClock|ProtectHostname|"
                          r"ProtectKernel(Logs|Modules|Tunables)",
-    "all mounts": r"Private(Devices|Tmp|Mounts)|Protect(System|Home|Proc|Control|Kernel|Hostname)|"
+    "all mounts": r"Private(Devices|Tmp|Mounts)|TemporaryFileSystem|BindReadOnlyPaths|Protect(System|Home|Proc|Control|Kernel|Hostname)|"
                   r"DynamicUser",
 }
 

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -61,8 +62,10 @@ def remove_cgroup(group):
 class Machine:
     """A container; see systemd-nspawn(1)."""
 
-    def __init__(self, name, root, installed):
+    def __init__(self, name, root, installed, *options):
         self.name = name
+        # More of systemd-nspawn's.
+        self.options = options
         self.directory = pathlib.Path("/run/machines") / name
         self.root = self.directory / "root"
         self.lower = [str(installed), str(root)]
@@ -89,7 +92,7 @@ class Machine:
                          'mkdir -p "$0" && echo $$ >"$0/cgroup.procs" && exec "$@"; done; exit 1',
              str(self.cgroup),
              "systemd-nspawn", "-q", "-D", str(self.root), f"--machine={self.name}", "--boot",
-             "--private-network", "--register=no", "--keep-unit", "--console=passive"],
+             "--private-network", "--register=no", "--keep-unit", "--console=passive", *self.options],
             stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         console.close()
         self.init = wait_until(self.find_init, f"{self.name} has an init", BOOT_TIMEOUT)
@@ -153,6 +156,12 @@ class Machine:
         return ["nsenter", "-t", str(self.init), "-a", "env", "-i", f"PATH={PATH}", "LANG=C.UTF-8",
                 "HOME=/root", *command]
 
+    def sysctl(self, name, value):
+        """Sets what belongs to a namespace of the machine's, as its own root cannot."""
+        namespace = {"net": "--net", "user": "--user"}[name.split(".")[0]]
+        subprocess.run(["nsenter", "-t", str(self.init), namespace, "sh", "-ec",
+                        f'echo {value} >"/proc/sys/{name.replace(".", "/")}"'], check=True)
+
     def systemctl(self, *args, **kwargs):
         return self.run("systemctl", *args, **kwargs).stdout
 
@@ -210,7 +219,12 @@ class Load:
     def kill(self):
         """For whoever no longer cares for the result."""
         if self.running():
-            self.process.kill()
+            # Not nsenter itself: load.py would become a child of ours that nobody waits for, and
+            # keep the machine's PID namespace.
+            pid = self.process.pid
+            for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
         self.process.communicate()
 
     def result(self, timeout=120):

@@ -1,9 +1,6 @@
 """Who may ask: a network, a group, this machine only. Each with somebody who is turned away."""
 
-from case import TCP, SystemTest
-
-# For documentation (RFC 5737); here an address of the container's own loopback.
-OTHER = "192.0.2.1"
+from case import SystemTest
 
 
 class Access(SystemTest):
@@ -12,27 +9,42 @@ class Access(SystemTest):
         self.assertEqual((done.returncode, done.stdout), (1, ""), done)
         self.assertRegex(done.stderr, reason)
 
-    def test_only_a_network(self):
+    def outsider(self, *addresses):
+        """Another machine beside ours, which has these addresses: a network namespace in it."""
         machine = self.machine
-        machine.exec_start("ruptime.service",
-                           "/usr/sbin/ruptimed --allow 127.0.0.2 --allow 127.0.3.0/24 --log-level info")
+        machine.run("sh", "-ec", "ip netns add outside; ip link add ours type veth peer name theirs netns outside\n"
+                                 "ip link set ours up; ip -n outside link set theirs up\n"
+                                 "ip -n outside link set lo up\n"
+                                 "ip address add 192.0.2.1/24 dev ours; ip address add 2001:db8::1/64 dev ours nodad")
+        self.addCleanup(machine.run, "sh", "-ec", "ip link delete ours; ip netns delete outside")
+        for address in addresses:
+            machine.run("ip", "-n", "outside", "address", "add", address, "dev", "theirs",
+                        *(["nodad"] if ":" in address else []))
+        return lambda host, **kwargs: machine.run("ip", "netns", "exec", "outside", "ruptime", host, **kwargs)
+
+    def assert_answers(self, *hosts):
+        for host in hosts:
+            self.assertIn("load average:", self.machine.run("ruptime", host).stdout)
+
+    def test_only_a_network(self):
+        """The recipe's networks and this machine itself; the other address is turned away."""
+        self.machine.dropin("ruptime.service", self.recipe("Only a network").rstrip() + " --log-level info\n")
+        outside = self.outsider("192.0.2.7/24", "198.51.100.7/24", "2001:db8::7/64")
+        self.machine.run("ip", "address", "add", "198.51.100.1/24", "dev", "ours")
         self.started()
-        for source in ("127.0.0.2", "127.0.3.7"):
-            tally = self.load(TCP, count=5, at_once=1, source=source).result()
-            self.assert_all_answered(tally, 5)
-        self.assert_refused(machine.run("ruptime", "127.0.0.1", check=False), "127.0.0.1")
-        self.assert_refused(machine.run("ruptime", "::1", check=False), "::1")
-        machine.run("ruptime", "unix:/run/ruptime.sock")
+        self.assert_answers("localhost", "127.0.0.1", "::1", "unix:/run/ruptime.sock")
+        for host in ("192.0.2.1", "2001:db8::1"):
+            self.assertIn("load average:", outside(host).stdout)
+        self.assert_refused(outside("198.51.100.1", check=False), "198.51.100.1")
         refused = [record for record in self.records(_SYSTEMD_UNIT="ruptime.service", PRIORITY="6")
                    if "not allowed" in record["MESSAGE"]]
-        self.assertEqual(len(refused), 2, refused)
-        self.assertTrue(refused[0]["RUPTIME_PEER"].startswith("127.0.0.1:"), refused[0])
+        self.assertEqual(len(refused), 1, refused)
+        self.assertTrue(refused[0]["RUPTIME_PEER"].startswith("198.51.100.7:"), refused[0])
         self.assert_nothing_failed()
 
     def test_only_a_group(self):
         machine = self.machine
-        machine.dropin("ruptime.socket", "[Socket]\nListenStream=\nListenStream=/run/ruptime.sock\n"
-                                         "SocketMode=0660\nSocketGroup=adm\n")
+        machine.dropin("ruptime.socket", self.recipe("Only a group"))
         self.started()
         as_nobody = ("setpriv", "--reuid=nobody", "--regid=nogroup")
         ask = ("ruptime", "unix:/run/ruptime.sock")
@@ -42,15 +54,48 @@ class Access(SystemTest):
         self.assert_refused(machine.run("ruptime", "127.0.0.1", check=False), "refused")
         self.assert_nothing_failed()
 
+    def test_the_unix_socket_is_roots_alone(self):
+        for socket in ("ruptime.socket", "ruptime-inetd.socket"):
+            self.started(socket)
+            self.assert_refused(
+                self.machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+                                 "ruptime", "unix:/run/ruptime.sock", check=False), "[Pp]ermission denied")
+            self.assert_answers("unix:/run/ruptime.sock")
+
     def test_only_this_machine(self):
         machine = self.machine
-        machine.run("ip", "address", "replace", f"{OTHER}/32", "dev", "lo")
+        outside = self.outsider("192.0.2.7/24", "2001:db8::7/64")
         self.started()
-        self.assertIn("load average:", machine.run("ruptime", OTHER).stdout)
-        machine.dropin("ruptime.socket", "[Socket]\nListenStream=\nListenStream=127.0.0.1:10513\n"
-                                         "ListenStream=[::1]:10513\nListenStream=/run/ruptime.sock\n")
+        self.assertIn("load average:", outside("192.0.2.1").stdout)
+        machine.dropin("ruptime.socket", self.recipe("Only this machine"))
         machine.systemctl("restart", "ruptime.socket")
-        for host in ("127.0.0.1", "::1", "unix:/run/ruptime.sock"):
-            self.assertIn("load average:", machine.run("ruptime", host).stdout)
-        self.assert_refused(machine.run("ruptime", OTHER, check=False), "refused")
+        self.assert_answers("127.0.0.1", "::1", "localhost", "unix:/run/ruptime.sock")
+        for host in ("192.0.2.1", "2001:db8::1"):
+            self.assert_refused(outside(host, check=False), "refused")
         self.assert_nothing_failed()
+
+    def test_only_this_machine_without_ipv6(self):
+        machine = self.machine
+        machine.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+        self.addCleanup(machine.sysctl, "net.ipv6.conf.all.disable_ipv6", 0)
+        machine.dropin("ruptime.socket", self.recipe("Only this machine"))
+        self.started()
+        self.assert_answers("127.0.0.1", "localhost", "unix:/run/ruptime.sock")
+        self.assert_nothing_failed()
+
+    def test_an_address_that_comes_later(self):
+        """As at boot, before the network is up: the sockets listen, and answer once it is there."""
+        machine = self.machine
+        address = "192.0.2.55"
+        for socket, key, scheme in (("ruptime.socket", "ListenStream", ""), ("ruptime-udp.socket", "ListenDatagram", "udp:"),
+                                    ("ruptime-inetd.socket", "ListenStream", "")):
+            with self.subTest(socket):
+                machine.dropin(socket, f"[Socket]\n{key}=\n{key}={address}:10513\n{key}=[2001:db8::55]:10513\n")
+                self.started(socket)
+                self.assert_nothing_failed(socket)
+                machine.run("ip", "address", "add", f"{address}/32", "dev", "lo")
+                machine.run("ip", "address", "add", "2001:db8::55/128", "dev", "lo", "nodad")
+                self.assert_answers(f"{scheme}{address}", f"{scheme}[2001:db8::55]:10513")
+                machine.run("ip", "address", "delete", f"{address}/32", "dev", "lo")
+                machine.run("ip", "address", "delete", "2001:db8::55/128", "dev", "lo")
+                machine.systemctl("disable", "-q", "--now", socket)

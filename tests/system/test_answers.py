@@ -58,6 +58,19 @@ class Answers(SystemTest):
         self.assert_same_as_outside("udp:127.0.0.1")
 
 
+    def test_a_login_while_the_daemon_runs(self):
+        """Where logins are listed is part of the sandbox as it was made at the daemon's start."""
+        self.started()
+        self.assert_same_as_outside("127.0.0.1")
+        daemon = self.machine.show("ruptime.service", "MainPID")
+        login = ("-p", "UtmpIdentifier=a79", "-p", "TTYPath=/dev/pts/79", "sleep", "infinity")
+        self.machine.run(*LOGIN, "--unit=login-79", *login)
+        self.addCleanup(self.machine.systemctl, "stop", "login-79")
+        self.machine.wait_until(lambda: " 3 users," in self.machine.run("uptime").stdout, "a third user is logged in")
+        self.assertIn(" 3 users,", self.machine.run("ruptime", "127.0.0.1").stdout)
+        self.assertEqual(self.machine.show("ruptime.service", "MainPID"), daemon)
+
+
 def parts(line):
     """The parts of uptime's line that can change on their own: the time, how long, and the rest."""
     return re.fullmatch(r" (\d\d:\d\d):\d\d up (.*?),\s+(\d+ users?,  load average: .*)\n", line).groups()

@@ -27,6 +27,27 @@ class Faults(SystemTest):
                 self.assert_all_answered(load.result(), 5)
                 self.assert_nothing_failed()
 
+    def test_a_condition_that_does_not_hold_costs_a_moment(self):
+        """The client cannot be served, and systemd itself tries again at once: the trigger limit
+        ends that, and a restart of the mended socket begins anew."""
+        for socket, host in (("ruptime.socket", TCP), ("ruptime-udp.socket", f"udp:{TCP}")):
+            with self.subTest(socket):
+                service = socket.replace(".socket", ".service")
+                self.machine.dropin(service, "[Unit]\nConditionPathExists=/nowhere\n")
+                self.started(socket)
+                load = self.load(host, count=1)
+                self.machine.wait_until(lambda: self.machine.show(socket, "Result") == "trigger-limit-hit",
+                                        "the socket's trigger limit is reached")
+                self.assertLessEqual(len(self.records(UNIT=service)), 1000)
+                load.kill()
+                self.mend(service)
+                self.machine.wait_until(lambda: self.answers_after_restart(socket, host), "it answers again")
+
+    def answers_after_restart(self, socket, host):
+        """The starts of the last second still count in the trigger limit: not at the first try."""
+        self.machine.systemctl("restart", socket)
+        return self.load(host, count=1, patience=5).result()["answered"]
+
     def test_a_command_that_is_missing_is_an_answer(self):
         machine = self.machine
         machine.exec_start("ruptime.service", "/usr/sbin/ruptimed -- /usr/local/bin/report")

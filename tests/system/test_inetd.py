@@ -1,5 +1,7 @@
 """ruptime-inetd.socket: a process for each connection, on the addresses of ruptime.socket."""
 
+import shutil
+
 from case import TCP, UNIX, SystemTest
 
 INETD = "ruptime-inetd.socket"
@@ -45,4 +47,24 @@ class Inetd(SystemTest):
         units = self.machine.systemctl("list-units", "--all", "--plain", "--no-legend",
                                        "ruptime-inetd@*")
         self.assertEqual(units, "", "units are left")
+        self.assert_nothing_failed(INETD)
+
+    def test_a_process_that_hangs_is_ended(self):
+        machine = self.machine
+        machine.exec_start("ruptime-inetd@.service", "/bin/sleep infinity", "RuntimeMaxSec=1s\n")
+        self.started(INETD)
+        tally = self.load(TCP, count=1, patience=60).result()
+        self.assertEqual(tally["lost"], {"answer ''": 1}, "closed, not left to wait")
+        machine.wait_until(lambda: machine.show(INETD, "NConnections") == "0", "the connection ends")
+        self.assert_nothing_failed(INETD)
+
+    def test_a_condition_that_does_not_hold_costs_a_moment(self):
+        """With Accept=yes a connection is closed, and triggers nothing again."""
+        machine = self.machine
+        machine.dropin("ruptime-inetd@.service", "[Unit]\nConditionPathExists=/nowhere\n")
+        self.started(INETD)
+        self.assertEqual(self.load(TCP, count=1).result()["answered"], 0)
+        shutil.rmtree(machine.root / "etc/systemd/system/ruptime-inetd@.service.d")
+        machine.systemctl("daemon-reload")
+        self.assert_all_answered(self.load(TCP, count=1).result())
         self.assert_nothing_failed(INETD)

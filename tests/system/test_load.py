@@ -79,6 +79,21 @@ class Load(SystemTest):
     def test_idle_exits(self):
         self.idle_exits("ruptime.service", TCP, "/usr/sbin/ruptimed --idle-timeout 0.05", 50, 64)
 
+    def test_idle_exits_as_fast_as_they_can_be(self):
+        """An exit after every answer, and a client that is there again at once: far from the
+        socket's trigger limit (200 in a second), or it would fail here."""
+        self.machine.exec_start("ruptime.service", "/usr/sbin/ruptimed --idle-timeout 0.001")
+        self.started()
+        load = self.load(TCP, count=1_000_000, at_once=1, pause=0.02, until_eof=True, seconds=LONGEST)
+        self.machine.wait_until(lambda: self.starts() > 100, "100 idle exits", timeout=LONGEST / 2,
+                                interval=1)
+        self.assert_all_answered(load.result(LONGEST), 100)
+        self.assert_nothing_failed()
+        times = [int(record["__MONOTONIC_TIMESTAMP"]) for record in
+                 self.records(MESSAGE_ID=STARTED, UNIT="ruptime.service")]
+        most = max(sum(begin <= time < begin + 1_000_000 for time in times) for begin in times)
+        print(f"\n        {most} starts in a second at most", end=" ")
+
     def test_idle_exits_datagrams(self):
         self.idle_exits("ruptime-udp.service", f"udp:{TCP}",
                         "/usr/sbin/ruptimed --idle-timeout 0.05 --rate-limit 0", 15, 1)

@@ -1,13 +1,17 @@
 """The unit files themselves: what systemd thinks of them, and what installing, enabling, stopping
 and disabling them does."""
 
+import os
+import pathlib
 import re
+import subprocess
+import tempfile
 
-from case import TCP, UNIX, SystemTest
+from case import REPOSITORY, TCP, UNIX, SystemTest
 
-EXPOSURE = 0.3
+EXPOSURE = 0.4
 # Of a client, which cannot be without the network.
-CLIENT_EXPOSURE = 1.1
+CLIENT_EXPOSURE = 1.3
 
 
 class Units(SystemTest):
@@ -40,6 +44,17 @@ class Units(SystemTest):
                  for unit in self.services() if not unit.startswith("ruptime-metrics")]
         sandboxes = {text[text.index("# The sandbox"):] for text in texts}
         self.assertEqual(len(sandboxes), 1, "the sandboxes differ")
+
+    def test_descriptors_are_refused_where_systemd_can(self):
+        """AcceptFileDescriptors= is of 258; older ones warn about it."""
+        for version, expected in (("", []), ("257", []), ("258", ["ruptime-inetd.socket", "ruptime.socket"])):
+            with self.subTest(version), tempfile.TemporaryDirectory() as directory:
+                subprocess.run(["make", "-s", "-C", str(REPOSITORY), "install", f"DESTDIR={directory}", "PREFIX=/usr",
+                                f"BUILT={os.environ['RUPTIME_BIN_DIR']}", f"SYSTEMD_VERSION={version}"],
+                               check=True, stdout=subprocess.DEVNULL)
+                units = (pathlib.Path(directory) / "usr/lib/systemd/system").glob("*.socket")
+                self.assertEqual(sorted(unit.name for unit in units
+                                        if "\nAcceptFileDescriptors=no\n" in unit.read_text()), expected)
 
     def test_presets_leave_everything_off(self):
         for unit in self.sockets():
@@ -89,10 +104,10 @@ class Units(SystemTest):
     def test_stopping_lets_a_running_command_finish(self):
         machine = self.machine
         # It ends when it may, not by the clock.
-        word = machine.path("/run/ruptime-test-word")
+        word = machine.path("/srv/ruptime-test-word")
         word.unlink(missing_ok=True)
         self.addCleanup(word.unlink, missing_ok=True)
-        command = "until [ -e /run/ruptime-test-word ]; do sleep 0.05; done; echo whole"
+        command = "until [ -e /srv/ruptime-test-word ]; do sleep 0.05; done; echo whole"
         machine.exec_start("ruptime.service", f"/usr/sbin/ruptimed -- /bin/sh -c '{command}'")
         self.started()
         load = self.load(TCP, count=1, expect=r"\Awhole\n\Z")

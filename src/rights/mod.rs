@@ -12,11 +12,17 @@
 pub(crate) mod alarm;
 pub(crate) mod worker;
 
+#[cfg(feature = "client")]
+use std::cell::RefCell;
+#[cfg(feature = "client")]
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::libc;
+#[cfg(feature = "client")]
+use nix::sys::socket::recvmsg;
 use nix::sys::socket::{MsgFlags, Shutdown, SockType, getsockopt, recv, shutdown, sockopt};
 
 use self::alarm::Alarm;
@@ -31,21 +37,49 @@ const SO_PASSRIGHTS: libc::c_int = 83;
 #[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
 const SO_PASSRIGHTS: libc::c_int = 0x5c;
 
+/// Whether the kernel refuses descriptors that are passed to a UNIX socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It did before, and none can be in the queue.
+    Before,
+    /// From now on; what was queued before is there still.
+    FromNow,
+    /// It cannot.
+    Never,
+}
+
 /// Has the kernel refuse descriptors that are passed to this UNIX socket: their sender gets EPERM.
-/// Sockets that are accepted from a listener inherit it. True where none can be in its queue: they
-/// were refused from the beginning.
-pub(crate) fn refuse(socket: BorrowedFd<'_>) -> bool {
+/// Sockets that are accepted from a listener inherit it.
+pub(crate) fn refuse(socket: BorrowedFd<'_>) -> Refusal {
     match passes(socket) {
-        Ok(false) => true,
-        // What was queued before is there still.
-        Ok(true) => {
-            // It cannot fail where it can be read.
-            let _ = set_passes(socket, false);
-            false
-        }
+        Ok(false) => Refusal::Before,
+        Ok(true) if set_passes(socket, false).is_ok() => Refusal::FromNow,
         // ENOPROTOOPT: Linux before 6.16. EOPNOTSUPP: not a UNIX socket.
-        Err(_) => false,
+        _ => Refusal::Never,
     }
+}
+
+/// True where the next datagram in the queue carries descriptors: a peek leaves it and them where
+/// they are, and tells of what there is no room for (recvmsg(2), MSG_CTRUNC).
+///
+/// # Errors
+/// Those of recvmsg(2); EAGAIN where the queue is empty.
+#[cfg(feature = "client")]
+pub(crate) fn is_next_laden(socket: i32) -> Result<bool> {
+    let mut content = [0];
+    let mut iov = [IoSliceMut::new(&mut content)];
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(socket, &mut iov, None, flags)?;
+    Ok(message.flags.contains(MsgFlags::MSG_CTRUNC))
+}
+
+/// Closes a UNIX connection through a [`Releaser`] of the calling thread, for an owner that has none.
+#[cfg(feature = "client")]
+pub(crate) fn release(connection: OwnedFd) {
+    thread_local! {
+        static RELEASER: RefCell<Releaser> = RefCell::new(Releaser::new());
+    }
+    RELEASER.with_borrow_mut(|releaser| releaser.release(connection));
 }
 
 /// True unless the kernel says that no descriptor is in the receive queue of this UNIX socket:
@@ -185,11 +219,12 @@ mod tests {
         assert!(!may_be_queued(ours.as_fd()), "bytes are no descriptors");
         pass(&theirs, &passed).expect("passed");
         assert!(may_be_queued(ours.as_fd()));
-        assert!(!refuse(ours.as_fd()), "there is one already");
+        let refusal = refuse(ours.as_fd());
+        assert_ne!(refusal, Refusal::Before, "there is one already");
         // Where the kernel can refuse them, it does from now on.
-        if passes(ours.as_fd()).is_ok() {
+        if refusal == Refusal::FromNow {
             assert_eq!(pass(&theirs, &passed), Err(Errno::EPERM));
-            assert!(refuse(ours.as_fd()));
+            assert_eq!(refuse(ours.as_fd()), Refusal::Before);
         }
     }
 

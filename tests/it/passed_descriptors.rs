@@ -4,14 +4,16 @@
 //! Linux 6.16 and newer refuse them; strace stands for older ones, by letting no such option be set.
 
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{SockType, UnixAddr, connect, recvfrom};
 
 use crate::common::daemon::Ruptimed;
 use crate::common::datagrams::{Asker, At};
+use crate::common::fake::{Fake, LINE, run, send, wrapped};
 use crate::common::laden::{Lingering, pass_inotify};
 use crate::common::net::{Address, Client};
 use crate::common::process::Process;
@@ -301,3 +303,50 @@ fn a_path_that_fills_the_address_is_answered_and_a_relative_one_is_not() {
     process.wait_for_stderr("cannot be answered: its socket's path is relative");
     assert_eq!(Asker::of(&at).ask_as_in_the_textbook(), "hi\n");
 }
+
+/// A hostile server passes descriptors to the client, which keeps its time-out and leaves.
+#[test]
+fn a_client_is_held_up_by_no_server() {
+    for kind in [SockType::Stream, SockType::SeqPacket, SockType::Datagram] {
+        for (older_kernel, stays) in [(false, false), (true, false), (true, true)] {
+            if older_kernel && !strace::is_possible() {
+                return;
+            }
+            let dir = TempDir::new();
+            let (path, mut kept) = (dir.join("s"), Vec::new());
+            let _server = Fake::unix(&path, kind, move |peer| {
+                let to = match kind {
+                    SockType::Datagram => {
+                        let (_, from) =
+                            recvfrom::<UnixAddr>(peer.as_raw_fd(), &mut [0]).expect("a question");
+                        let from = from.expect("a sender");
+                        let own = UnixDatagram::from(peer.try_clone_to_owned().expect("a copy"));
+                        let _ = connect(own.as_raw_fd(), &from);
+                        OwnedFd::from(own)
+                    }
+                    _ => peer.try_clone_to_owned().expect("a copy"),
+                };
+                kept.extend((0..3).filter_map(|_| Lingering::new().pass(&to).ok()));
+                send(to.as_fd(), LINE.as_bytes());
+                if stays {
+                    KEPT.lock().expect("no panic").push(to);
+                }
+            });
+            let word = format!("unix:{}", path.display());
+            let words = ["--timeout", "1", &word];
+            let wrapper = if older_kernel { &OLDER_KERNEL[..] } else { &[] };
+            let ran = run(&mut wrapped(wrapper, &words), b"");
+            if older_kernel {
+                assert_eq!(ran.status, 1, "{kind:?}: {ran:?}");
+                assert!(ran.out.is_empty(), "{kind:?}: {ran:?}");
+            } else if ran.status != 0 {
+                // An older kernel indeed.
+                assert!(ran.err.contains("passes descriptors"), "{kind:?}: {ran:?}");
+            }
+            KEPT.lock().expect("no panic").clear();
+        }
+    }
+}
+
+/// Connections that a hostile server keeps open.
+static KEPT: std::sync::Mutex<Vec<OwnedFd>> = std::sync::Mutex::new(Vec::new());

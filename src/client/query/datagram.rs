@@ -19,6 +19,7 @@ use super::reply::Reply;
 use super::socket::{self, Socket};
 use super::trace::Trace;
 use super::{Prober, family_of};
+use crate::rights;
 
 /// The first pause before a request is repeated: a tenth of the timeout, within these bounds.
 /// A local network answers within the lower, and the command itself takes milliseconds.
@@ -38,15 +39,27 @@ pub(super) async fn ask(
         trace.begin(address);
         socket::start(&fd, &SockaddrStorage::from(address)).map_err(Failure::Os)?;
         let socket = Socket::watch(fd).map_err(Failure::Os)?;
-        exchange(prober, &socket).await
+        exchange(prober, &socket, Peek::No).await
     };
     let mut candidates = Candidates::new(addresses);
     let (_, reply) = race(prober, &mut candidates, trace, attempt).await?;
     Ok(reply)
 }
 
+/// Whether a datagram is looked at before it is received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peek {
+    No,
+    /// One that carries descriptors is not received, but fails with EPROTO.
+    ForDescriptors,
+}
+
 /// Asks over a socket that is connected, again and again, until an answer or an error comes.
-pub(super) async fn exchange(prober: &Prober, socket: &Socket) -> Result<Reply, Failure> {
+pub(super) async fn exchange(
+    prober: &Prober,
+    socket: &Socket,
+    peek: Peek,
+) -> Result<Reply, Failure> {
     let (least, most) = FIRST_PAUSE;
     let mut pause = (prober.timeout() / 10).clamp(least, most);
     loop {
@@ -60,14 +73,17 @@ pub(super) async fn exchange(prober: &Prober, socket: &Socket) -> Result<Reply, 
             // The error of an earlier request can come out here, udp(7).
             Err(errno) => return Err(Failure::Os(errno)),
         };
-        if let Ok(result) = timeout(wait, receive(prober, socket)).await {
+        if let Ok(result) = timeout(wait, receive(prober, socket, peek)).await {
             return result.map_err(Failure::Os);
         }
     }
 }
 
-async fn receive(prober: &Prober, socket: &Socket) -> Result<Reply, Errno> {
+async fn receive(prober: &Prober, socket: &Socket, peek: Peek) -> Result<Reply, Errno> {
     let once = |fd| {
+        if peek == Peek::ForDescriptors && rights::is_next_laden(fd)? {
+            return Err(Errno::EPROTO);
+        }
         let mut buffer = prober.buffer.borrow_mut();
         // With MSG_TRUNC the result is the whole length of a datagram that was cut, recv(2).
         let length = recv(fd, &mut buffer, MsgFlags::MSG_TRUNC)?;

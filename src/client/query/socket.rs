@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{self, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::task::{Poll, ready};
 
 use nix::errno::Errno;
@@ -67,6 +67,24 @@ impl Socket {
             0 => Ok(()),
             raw => Err(Errno::from_raw(raw)),
         }
+    }
+
+    /// Waits until the peer will send nothing more, without reading what it has sent.
+    pub(crate) async fn finished(&self) -> Result<(), Errno> {
+        loop {
+            let ready = self.registered.ready(Interest::READABLE).await;
+            if ready.map_err(|error| errno_of(&error))?.is_read_closed() {
+                return Ok(());
+            }
+            // Until the next event.
+            let _ = self.attempt(Interest::READABLE, &mut |_| Err::<(), _>(Errno::EAGAIN));
+        }
+    }
+
+    /// Takes the socket back from the reactor.
+    pub(crate) fn into_fd(self) -> Result<OwnedFd, Errno> {
+        let socket = self.registered.into_std();
+        socket.map(OwnedFd::from).map_err(|error| errno_of(&error))
     }
 
     /// Calls `read` when a stream has something to receive, its end or its error, until the result
@@ -174,6 +192,12 @@ impl Socket {
 fn std_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.registered.as_fd()
+    }
 }
 
 /// The errno within what tokio hands on; it passes system errors through.

@@ -4,7 +4,7 @@
 //! tell the type from outside; connect(2) answers EPROTOTYPE for a wrong one, and that is tried in
 //! this order.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -13,11 +13,13 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockType, UnixAddr, bind};
 use tokio::time::sleep;
 
+use super::datagram::Peek;
 use super::failure::Failure;
 use super::reply::Reply;
 use super::socket::{self, Socket};
 use super::trace::Trace;
 use super::{Prober, datagram, stream};
+use crate::rights::{self, Refusal};
 
 /// The first pause when the listener's backlog is full, and the longest.
 const BACKLOG_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
@@ -28,15 +30,65 @@ pub(super) async fn ask(prober: &Prober, path: &Path, trace: &Trace) -> Result<R
     trace.start_clock();
     match connect(prober, &address, SockType::Stream, trace).await {
         Err(Failure::Os(Errno::EPROTOTYPE)) => {}
-        socket => return stream::read_to_end(prober, &socket?, MsgFlags::empty(), trace).await,
+        socket => return socket?.read(prober, MsgFlags::empty(), trace).await,
     }
     match connect(prober, &address, SockType::SeqPacket, trace).await {
         Err(Failure::Os(Errno::EPROTOTYPE)) => {}
         // With MSG_TRUNC a record that does not fit shows its length, unix(7).
-        socket => return stream::read_to_end(prober, &socket?, MsgFlags::MSG_TRUNC, trace).await,
+        socket => return socket?.read(prober, MsgFlags::MSG_TRUNC, trace).await,
     }
     let socket = connect(prober, &address, SockType::Datagram, trace).await?;
-    datagram::exchange(prober, &socket).await
+    socket.exchange(prober).await
+}
+
+/// A UNIX socket. Its server may be hostile and pass descriptors whose last close sleeps: where the
+/// kernel cannot refuse them, nothing is read before it is known that there are none.
+struct Guarded {
+    /// None once it is dropped.
+    socket: Option<Socket>,
+    may_be_laden: bool,
+}
+
+impl Guarded {
+    fn socket(&self) -> Result<&Socket, Failure> {
+        self.socket.as_ref().ok_or(Failure::Closed)
+    }
+
+    /// Reads to the end of the reply.
+    async fn read(self, prober: &Prober, flags: MsgFlags, trace: &Trace) -> Result<Reply, Failure> {
+        let socket = self.socket()?;
+        if self.may_be_laden {
+            socket.finished().await.map_err(Failure::Os)?;
+            if rights::may_be_queued(socket.as_fd()) {
+                return Err(laden());
+            }
+        }
+        stream::read_to_end(prober, socket, flags, trace).await
+    }
+
+    /// Asks by datagram.
+    async fn exchange(self, prober: &Prober) -> Result<Reply, Failure> {
+        if !self.may_be_laden {
+            return datagram::exchange(prober, self.socket()?, Peek::No).await;
+        }
+        match datagram::exchange(prober, self.socket()?, Peek::ForDescriptors).await {
+            Err(Failure::Os(Errno::EPROTO)) => Err(laden()),
+            result => result,
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let socket = self.socket.take().filter(|_| self.may_be_laden);
+        if let Some(Ok(fd)) = socket.map(Socket::into_fd) {
+            rights::release(fd);
+        }
+    }
+}
+
+fn laden() -> Failure {
+    Failure::Unusable("the server passes descriptors, which are not taken".to_owned())
 }
 
 /// A path, or `@` and a name in the abstract name space (unix(7)).
@@ -52,8 +104,9 @@ async fn connect(
     address: &UnixAddr,
     kind: SockType,
     trace: &Trace,
-) -> Result<Socket, Failure> {
+) -> Result<Guarded, Failure> {
     let fd = prober.open(AddressFamily::Unix, kind, trace).await?;
+    let may_be_laden = rights::refuse(fd.as_fd()) == Refusal::Never;
     if kind == SockType::Datagram {
         // The service can answer only an address: the kernel picks one in the abstract name
         // space (autobind, unix(7)), which leaves nothing behind.
@@ -62,7 +115,13 @@ async fn connect(
     let (mut pause, longest) = BACKLOG_PAUSES;
     loop {
         match socket::start(&fd, address) {
-            Ok(()) => return Socket::watch(fd).map_err(Failure::Os),
+            Ok(()) => {
+                let socket = Socket::watch(fd).map_err(Failure::Os)?;
+                return Ok(Guarded {
+                    socket: Some(socket),
+                    may_be_laden,
+                });
+            }
             // The backlog is full, and poll(2) does not report when there is room; connect(2).
             Err(Errno::EAGAIN) => sleep(pause).await,
             Err(errno) => return Err(Failure::Os(errno)),

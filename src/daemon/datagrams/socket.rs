@@ -22,7 +22,7 @@ use nix::sys::socket::{
 use crate::daemon::intake::peer::Peer;
 use crate::daemon::sockets::Socket;
 use crate::daemon::sys;
-use crate::rights;
+use crate::rights::{self, Refusal};
 
 /// The longest payload of a UDP datagram over IPv4 (RFC 768 within RFC 791), in bytes.
 const LONGEST: usize = 65_507;
@@ -123,7 +123,7 @@ impl DatagramSocket {
     }
 
     fn unix(fd: OwnedFd) -> Self {
-        let may_be_laden = !rights::refuse(fd.as_fd());
+        let may_be_laden = rights::refuse(fd.as_fd()) != Refusal::Before;
         // What comes with every datagram would look like descriptors that do. Whoever has asked for
         // more of the kind (SO_PASSSEC) has them received in a thread.
         let _ = setsockopt(&fd, sockopt::PassCred, &false);

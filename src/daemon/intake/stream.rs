@@ -7,7 +7,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockType, getsockopt, send, sockopt};
 
-use crate::rights;
+use crate::rights::{self, Refusal};
 
 /// A connection that is to be served.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub(crate) struct Stream {
 impl Stream {
     /// Of a socket of this family. A UNIX socket's kernel is asked to refuse passed descriptors.
     pub(crate) fn new(fd: OwnedFd, family: AddressFamily) -> Self {
-        let may_be_laden = family == AddressFamily::Unix && !rights::refuse(fd.as_fd());
+        let may_be_laden =
+            family == AddressFamily::Unix && rights::refuse(fd.as_fd()) != Refusal::Before;
         Stream {
             fd,
             family,

@@ -345,7 +345,8 @@ impl Server {
         if self.stop.is_some() {
             return Ok(Some("asked to stop"));
         }
-        if self.sources().next().is_none() {
+        let is_served = self.intake.is_empty() && self.datagrams.are_served();
+        if is_served && !is_awaited(self.sources()) {
             return Ok(Some("the connection has been served"));
         }
         if self

@@ -1,7 +1,7 @@
 //! Datagram services under the launchers that have them, on the service's own port: each in a
 //! network of its own, where that port is nobody else's.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use crate::common::daemon::{RUPTIMED, Ruptimed};
 use crate::common::datagrams::{Asker, At};
@@ -55,6 +55,32 @@ fn systemd_socket_activate() {
 }
 
 /// The socket is the daemon's until it leaves, then xinetd's again, until somebody asks.
+#[test]
+fn a_socket_of_one_client_is_left_after_its_answer() {
+    let (ours, client) = [0; 2]
+        .map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port"))
+        .into();
+    client
+        .connect(ours.local_addr().expect("an address"))
+        .expect("a server");
+    ours.connect(client.local_addr().expect("an address"))
+        .expect("one client");
+    client
+        .set_read_timeout(Some(crate::common::BOUND))
+        .expect("SO_RCVTIMEO");
+    for _ in 0..3 {
+        client.send(&[0]).expect("room");
+    }
+    let mut process = Ruptimed::new(["--inetd"])
+        .command(&["/bin/echo", "hi"])
+        .on_stdio(ours)
+        .start();
+    for _ in 0..3 {
+        assert_eq!(client.recv(&mut [0; 16]).expect("a reply"), 3);
+    }
+    assert_eq!(process.exit_status(), 0);
+}
+
 #[test]
 fn xinetd_wait() {
     if !is_installed("xinetd", "xinetd") {

@@ -59,6 +59,11 @@ impl Datagrams {
         self.services.iter().map(Service::state)
     }
 
+    /// There is nobody but single clients, who have been answered.
+    pub(crate) fn are_served(&self) -> bool {
+        self.services.iter().all(Service::is_served)
+    }
+
     /// Every reply has left.
     pub(crate) fn is_flushed(&self) -> bool {
         self.services.iter().all(Service::is_flushed)

@@ -1,12 +1,13 @@
 //! One datagram socket in the loop: requests are received from it, replies leave through it, and
 //! every errno of both is decided here or in [`socket`](super::socket).
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::{SockaddrStorage, getpeername};
 
 use super::helpers::Helpers;
 use super::outbox::Outbox;
@@ -20,6 +21,9 @@ use crate::daemon::sockets::Socket;
 pub(crate) struct Service {
     socket: Watched<DatagramSocket>,
     name: String,
+    /// It is connected: all that comes is from one client (an inetd that makes a socket for each).
+    has_one_client: bool,
+    has_replied: bool,
     is_lost: bool,
     receiving: Fault,
     sending: Fault,
@@ -41,9 +45,13 @@ impl Service {
     pub(crate) fn new(socket: Socket, registry: &Registry, token: Token) -> nix::Result<Self> {
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
         let name = socket.name.clone();
+        // ENOTCONN: from anybody.
+        let has_one_client = getpeername::<SockaddrStorage>(socket.fd.as_raw_fd()).is_ok();
         Ok(Service {
             socket: registry.watch(DatagramSocket::new(socket)?, token, interest),
             name,
+            has_one_client,
+            has_replied: false,
             is_lost: false,
             receiving: Fault::default(),
             sending: Fault::default(),
@@ -66,6 +74,11 @@ impl Service {
         } else {
             SourceState::Open(self.socket.as_fd())
         }
+    }
+
+    /// Its only client has been answered.
+    pub(crate) fn is_served(&self) -> bool {
+        self.has_one_client && self.has_replied
     }
 
     /// Every reply has left.
@@ -131,6 +144,7 @@ impl Service {
 
     /// Sends a reply, or keeps it until there is room.
     pub(crate) fn reply(&mut self, request: Request, answer: Rc<[u8]>, now: Instant) {
+        self.has_replied = true;
         if self.helpers.reply(&self.socket, &request, &answer, now) {
             return;
         }

@@ -38,6 +38,11 @@ impl Intake {
         self.listeners.iter().map(Listener::state)
     }
 
+    /// There is no listener.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.listeners.is_empty()
+    }
+
     /// Polls the listeners where there is room for a connection, and for one of a UNIX socket.
     pub(crate) fn arm(&mut self, room: bool, unix_room: bool, now: Instant) {
         for listener in &mut self.listeners {

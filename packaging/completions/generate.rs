@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use clap::{Command, ValueHint};
+use clap::{Arg, Command, ValueHint};
 use clap_complete::{Shell, generate};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,24 +23,41 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Each file's name and contents.
 pub(crate) fn files() -> Vec<(&'static str, String)> {
     vec![
-        ("ruptime.bash", bash()),
+        (
+            "ruptime.bash",
+            bash(client(), "ruptime", &hosts(include_str!("hosts.bash"))),
+        ),
         ("_ruptime", zsh()),
         ("ruptime.fish", fish()),
-        ("ruptimed.bash", daemon(Shell::Bash)),
-        ("_ruptimed", daemon(Shell::Zsh)),
-        ("ruptimed.fish", daemon(Shell::Fish)),
+        (
+            "ruptimed.bash",
+            bash(daemon(), "ruptimed", include_str!("command.bash")),
+        ),
+        ("_ruptimed", written(Shell::Zsh, daemon(), "ruptimed")),
+        ("ruptimed.fish", written(Shell::Fish, daemon(), "ruptimed")),
     ]
 }
 
-/// A HOST is hinted as the name of a host, to find the place; a number is not a file.
-fn client() -> Command {
-    ruptime::client::options::command().mut_args(|arg| match arg.get_id().as_str() {
-        "hosts" | "exclude" => arg.value_hint(ValueHint::Hostname),
-        "port" | "timeout" | "deadline" | "wait" | "jobs" | "watch" => {
-            arg.value_hint(ValueHint::Other)
+pub(crate) fn client() -> Command {
+    ruptime::client::options::command().mut_args(hinted)
+}
+
+pub(crate) fn daemon() -> Command {
+    ruptime::daemon::command().mut_args(hinted)
+}
+
+/// With what its value is: a HOST, found by the hint for the name of a host; the name of a file; or
+/// nothing that a shell could complete, like a number.
+fn hinted(arg: Arg) -> Arg {
+    let hint = match arg.get_id().as_str() {
+        "hosts" | "exclude" => ValueHint::Hostname,
+        "hosts_files" | "command" => ValueHint::FilePath,
+        _ if !arg.get_action().takes_values() || !arg.get_possible_values().is_empty() => {
+            return arg;
         }
-        _ => arg,
-    })
+        _ => ValueHint::Other,
+    };
+    arg.value_hint(hint)
 }
 
 fn written(shell: Shell, mut command: Command, name: &str) -> String {
@@ -51,18 +68,18 @@ fn written(shell: Shell, mut command: Command, name: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-fn daemon(shell: Shell) -> String {
-    written(shell, ruptime::daemon::command(), "ruptimed")
-}
-
-/// The generated function completes options and their values; a function around it, the hosts.
-fn bash() -> String {
-    let text = written(Shell::Bash, client(), "ruptime");
+/// The generated function completes options and their values; a function around it, hosts and files.
+fn bash(command: Command, name: &str, around: &str) -> String {
+    let text = written(Shell::Bash, command.clone(), name);
     let (options, _) = text
         .split_once("\nif [[ \"${BASH_VERSINFO")
         .expect("the registration at the end");
-    let options = replaced(options, "_ruptime() {", "_ruptime_options() {");
-    let values: Vec<String> = client()
+    let options = replaced(
+        options,
+        &format!("_{name}() {{"),
+        &format!("_{name}_options() {{"),
+    );
+    let values: Vec<String> = command
         .get_arguments()
         .filter(|arg| arg.get_action().takes_values() && !arg.is_positional())
         .filter(|arg| !arg.is_require_equals_set() && arg.get_id() != "exclude")
@@ -72,12 +89,33 @@ fn bash() -> String {
             short.into_iter().chain(long)
         })
         .collect();
-    let hosts = replaced(
-        &hosts(include_str!("hosts.bash")),
-        "@VALUES@",
-        &values.join(" | "),
-    );
-    format!("{}\n\n{hosts}", options.trim_end())
+    let around = replaced(around, "@VALUES@", &values.join(" | "));
+    format!("{}\n{around}", without_files(options.trim_end()))
+}
+
+/// The function, but files are left to readline, which quotes their names: what a function lists is
+/// typed as it is, and a file named `$(command)` would be run. What cannot be completed is left alone.
+fn without_files(function: &str) -> String {
+    let mut text = String::new();
+    let mut lines = function.lines().peekable();
+    while let Some(line) = lines.next() {
+        match line.trim_start() {
+            "local oldifs" => text += &line.replace("local oldifs", "compopt -o default\n"),
+            "COMPREPLY=(\"${cur}\")" | "COMPREPLY=($(compgen -f \"${cur}\"))" => {}
+            _ => {
+                text += line;
+                text.push('\n');
+                continue;
+            }
+        }
+        // The rest of the branch.
+        while lines
+            .next_if(|line| line.trim_start() != "return 0")
+            .is_some()
+        {}
+    }
+    assert!(!text.contains("compgen -f"), "files that are not quoted");
+    text
 }
 
 fn zsh() -> String {

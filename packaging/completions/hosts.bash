@@ -51,10 +51,9 @@ _ruptime() {
     if [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then
         COMPREPLY=("${COMPREPLY[@]#"${word%:*}:"}")
     fi
-    # Only unix:PATH is the name of a file.
-    if [[ $word == unix:* && ${#COMPREPLY[@]} -eq 0 ]]; then
-        compopt -o filenames 2>/dev/null
-        mapfile -t COMPREPLY < <(compgen -f -- "${word#unix:}")
+    # Only unix:PATH is the name of a file, which readline completes and quotes.
+    if [[ $word == unix:* && ${#COMPREPLY[@]} -eq 0 && $COMP_WORDBREAKS == *:* ]]; then
+        compopt -o default
     fi
 }
 

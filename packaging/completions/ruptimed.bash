@@ -1,4 +1,4 @@
-_ruptimed() {
+_ruptimed_options() {
     local i cur prev opts cmd
     COMPREPLY=()
     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -30,11 +30,9 @@ _ruptimed() {
             fi
             case "${prev}" in
                 --listen)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -l)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --handoff)
@@ -42,43 +40,33 @@ _ruptimed() {
                     return 0
                     ;;
                 --max-age)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-children)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -c)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --max-per-source)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --child-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --idle-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --allow)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --rate-limit)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --socket-mode)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --socket-group)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --log-level)
@@ -95,8 +83,32 @@ _ruptimed() {
     esac
 }
 
-if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _ruptimed -o nosort -o bashdefault -o default ruptimed
-else
-    complete -F _ruptimed -o bashdefault -o default ruptimed
-fi
+_ruptimed() {
+    local previous=${COMP_WORDS[COMP_CWORD - 1]} word
+    # Bash splits words at equals signs.
+    if [[ $previous == = ]]; then
+        previous=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    # COMMAND and its arguments: readline completes the names of files, and quotes them.
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        if [[ $word == -- ]]; then
+            COMPREPLY=()
+            compopt -o default
+            return
+        fi
+    done
+    case $previous in
+        -l | --listen | --handoff | --max-age | -c | --max-children | --max-per-source | --child-timeout | --idle-timeout | --allow | --rate-limit | --socket-mode | --socket-group | --log-level)
+            local -a COMP_WORDS=(ruptimed "$previous" "${2#=}")
+            local COMP_CWORD=2
+            _ruptimed_options ruptimed "${2#=}" "$previous"
+            return
+            ;;
+    esac
+    COMPREPLY=()
+    if [[ $2 == -* ]]; then
+        _ruptimed_options "$@"
+    fi
+}
+
+complete -o nosort -F _ruptimed ruptimed

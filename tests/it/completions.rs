@@ -129,7 +129,6 @@ fn bash_completes_options_values_and_hosts() {
         (&["ruptime", "-o", "js"], &["json", "jsonl"]),
         (&["ruptime", "--output", "=", "op"], &["openmetrics"]),
         (&["ruptime", "--color", ""], &["auto", "always", "never"]),
-        (&["ruptime", "-f", "oth"], &["other"]),
         (&["ruptime", "-f", &other, ""], &["other1", "other2"]),
         (&["ruptime", "--hosts-file", "=", &other, "other2"], &["other2"]),
         (&["ruptime", "nobody"], &[""]),
@@ -240,4 +239,171 @@ fn zsh_completes_options_values_and_hosts() {
         &format!("ruptime -f {} other", other.display()),
     );
     assert!(!folder.join("pwned").exists(), "a hosts file was run");
+}
+
+/// Names of files that a shell would act on if they came unquoted, by the letter that they begin with.
+const HOSTILE: [(&str, &str); 3] = [
+    ("x", "x$(touch pwned)y"),
+    ("q", "q`touch pwned`; touch pwned #'\"*"),
+    ("s", "s > pwned"),
+];
+
+/// An interactive shell in a folder with hostile files, where both programs are functions that show
+/// what they get.
+struct Interactive {
+    folder: TempDir,
+    terminal: Terminal,
+}
+
+impl Interactive {
+    /// None where it cannot be tried here.
+    fn start(shell: &str, command: impl Fn(&TempDir) -> String) -> Option<Interactive> {
+        if !is_installed(shell) || !crate::common::terminal::is_there() {
+            return None;
+        }
+        let folder = TempDir::new();
+        std::fs::create_dir_all(folder.join("files")).expect("a folder");
+        std::fs::create_dir_all(folder.join("config/ruptime")).expect("a folder");
+        folder.file("config/ruptime/hosts", "");
+        for (_, name) in HOSTILE {
+            folder.file(&format!("files/{name}"), "");
+        }
+        let command = command(&folder);
+        let start = format!(
+            "cd '{}'; export XDG_CONFIG_HOME='{}' HOME='{}'; exec {command}",
+            folder.join("files").display(),
+            folder.join("config").display(),
+            folder.join("").display(),
+        );
+        let terminal = Terminal::run(&start, 200, 40);
+        terminal.wait_for("a prompt", |screen| {
+            screen.last().is_some_and(|line| line == ">")
+        });
+        Some(Interactive { folder, terminal })
+    }
+
+    /// Types, completes, types on and enters; gives what the function has shown.
+    fn complete(&self, typed: &str, then: &str) -> String {
+        self.terminal.keys(&["-l", typed]);
+        self.terminal.keys(&["Tab"]);
+        self.terminal.keys(&["-l", then]);
+        self.terminal.keys(&["Enter"]);
+        let shown = |screen: &[String]| {
+            let last = screen.iter().rev().find(|line| line.starts_with("got "));
+            last.filter(|_| screen.last().is_some_and(|line| line == ">"))
+                .cloned()
+        };
+        let screen = self
+            .terminal
+            .wait_for(&format!("{typed}<TAB>{then}"), |screen| {
+                shown(screen).is_some()
+            });
+        self.terminal.keys(&["C-l"]);
+        self.terminal
+            .wait_for("an empty screen", |screen| screen == [">"]);
+        assert!(
+            !self.folder.join("files/pwned").exists(),
+            "{typed}<TAB> ran a command"
+        );
+        shown(&screen).expect("waited for")
+    }
+
+    /// Files are completed where a file is taken, quoted; and nowhere else.
+    fn assert_files_are_quoted(&self) {
+        for (letter, name) in HOSTILE {
+            for typed in ["ruptime -f", "ruptime --hosts-file", "ruptimed -c 3 --"] {
+                let got = self.complete(&format!("{typed} {letter}"), " end");
+                assert!(
+                    got.contains(&format!("<{name}>")),
+                    "{typed} {letter}: {got}"
+                );
+                assert!(got.ends_with("<end>"), "{typed} {letter}: {got}");
+            }
+        }
+        for command in [generate::client(), generate::daemon()] {
+            let name = command.get_name().to_owned();
+            let values = command.get_arguments().filter(|arg| {
+                arg.get_action().takes_values()
+                    && !arg.is_positional()
+                    && !arg.is_require_equals_set()
+                    // Words of its own, which fish finds by their descriptions too.
+                    && arg.get_possible_values().is_empty()
+                    && arg.get_id() != "hosts_files"
+            });
+            for arg in values {
+                let short = arg.get_short().map(|c| format!("-{c}"));
+                let long = arg.get_long().map(|long| format!("--{long}"));
+                for option in short.into_iter().chain(long) {
+                    let got = self.complete(&format!("{name} {option} q"), "Z");
+                    assert_eq!(got, format!("got <{option}><qZ>"), "{name}");
+                }
+            }
+        }
+        assert_eq!(self.complete("ruptime q", "Z"), "got <qZ>");
+    }
+}
+
+const FUNCTIONS: &str = "ruptime() { printf 'got '; printf '<%s>' \"$@\"; echo; }
+ruptimed() { ruptime \"$@\"; }\n";
+
+#[test]
+fn bash_quotes_the_names_of_files() {
+    let bash = Interactive::start("bash", |folder| {
+        let (client, daemon) = (script("ruptime.bash"), script("ruptimed.bash"));
+        let startup = format!(
+            "{FUNCTIONS}PS1='> '; source {client}; source {daemon}; bind 'set bell-style none'\n"
+        );
+        let file = folder.file("startup", startup);
+        format!("bash --noprofile --rcfile {} -i", file.display())
+    });
+    let Some(bash) = bash else { return };
+    bash.assert_files_are_quoted();
+    let got = bash.complete("ruptime unix:x", "");
+    assert_eq!(got, "got <unix:x$(touch pwned)y>");
+    let got = bash.complete("ruptime --hosts-file=x", "");
+    assert_eq!(got, "got <--hosts-file=x$(touch pwned)y>");
+}
+
+#[test]
+fn zsh_quotes_the_names_of_files() {
+    let zsh = Interactive::start("zsh", |folder| {
+        std::fs::create_dir(folder.join("functions")).expect("a folder");
+        for name in ["_ruptime", "_ruptimed"] {
+            std::os::unix::fs::symlink(script(name), folder.join("functions").join(name))
+                .expect("a link");
+        }
+        let functions = folder.join("functions").display().to_string();
+        folder.file(
+            ".zshrc",
+            format!("{FUNCTIONS}PS1='> '; fpath=({functions} $fpath); autoload -Uz compinit; compinit -u -D; unsetopt beep\n"),
+        );
+        format!("env ZDOTDIR={} zsh -d -i", folder.join("").display())
+    });
+    let Some(zsh) = zsh else { return };
+    zsh.assert_files_are_quoted();
+    let got = zsh.complete("ruptime --hosts-file=x", "");
+    assert_eq!(got, "got <--hosts-file=x$(touch pwned)y>");
+}
+
+#[test]
+fn fish_quotes_the_names_of_files() {
+    let fish = Interactive::start("fish", |folder| {
+        let (client, daemon) = (script("ruptime.fish"), script("ruptimed.fish"));
+        let startup = format!(
+            "function ruptime; printf 'got '; printf '<%s>' $argv; echo; end
+            function ruptimed; ruptime $argv; end
+            function fish_prompt; printf '> '; end
+            set -g fish_greeting; set -g fish_autosuggestion_enabled 0
+            source {client}; source {daemon}\n"
+        );
+        let file = folder.file("startup", startup);
+        format!(
+            "fish --no-config --init-command 'source {}' -i",
+            file.display()
+        )
+    });
+    let Some(fish) = fish else { return };
+    fish.assert_files_are_quoted();
+    let got = fish.complete("ruptime --hosts-file=x", "");
+    assert_eq!(got, "got <--hosts-file=x$(touch pwned)y>");
 }

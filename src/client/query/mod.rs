@@ -134,17 +134,18 @@ impl Prober {
         limit: impl Fn(Duration) -> Duration,
     ) -> (Answer, bool) {
         let trace = Trace::default();
+        // The rarer and larger ones apart, so that thousands of hosts do not each hold their room.
         let result = match &target.endpoint {
             Endpoint::Unix(path) => {
-                let work = pin!(unix::ask(self, path, &trace));
+                let work = Box::pin(unix::ask(self, path, &trace));
                 trace.within(limit(self.timeout()), work).await
             }
             Endpoint::Ssh { user, host, port } => {
                 let user = user.as_deref();
-                self.ask_ssh(user, host, port.as_ref(), limit, &trace).await
+                Box::pin(self.ask_ssh(user, host, port.as_ref(), limit, &trace)).await
             }
             Endpoint::Net { udp, host, port } if self.settings.ssh && !udp => {
-                self.ask_ssh(None, host, port.as_ref(), limit, &trace).await
+                Box::pin(self.ask_ssh(None, host, port.as_ref(), limit, &trace)).await
             }
             Endpoint::Net { udp, host, port } => {
                 let udp = *udp || self.settings.udp;

@@ -1,6 +1,7 @@
 //! What both command lines share: times, words for errors, and what clap has to say about a mistake → one line on
 //! standard error, and an exit status.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,15 +22,16 @@ pub(crate) fn report(program: &str, error: clap::Error) -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         },
         _ => {
-            // A dead standard error changes nothing about the status.
-            let _ = writeln!(
-                io::stderr(),
-                "{program}: {}; see {program} --help",
-                one_line(error)
-            );
+            let line = one_line(error);
+            complain(program, format_args!("{line}; see {program} --help"));
             ExitCode::from(2)
         }
     }
+}
+
+/// One line on standard error. If it cannot be written, there is no other place to report that.
+pub(crate) fn complain(program: &str, line: impl Display) {
+    let _ = writeln!(io::stderr(), "{program}: {line}");
 }
 
 /// clap's first paragraph, without its label, on one line. What the user wrote is escaped before

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use self::file::Store;
 use super::answer::{Answer, Status};
 use super::output::clock::unix_seconds;
-use super::output::complain;
+use crate::cli::complain;
 
 /// Hosts that were not seen for so long are forgotten, seconds: 400 days.
 const FORGET: i64 = 400 * 86_400;
@@ -99,7 +99,10 @@ impl Recorder {
         let folder = folder()?;
         if hosts > MOST {
             if is_loud {
-                complain(format_args!("more than {MOST} hosts: none is remembered"));
+                complain(
+                    "ruptime",
+                    format_args!("more than {MOST} hosts: none is remembered"),
+                );
             }
             return None;
         }
@@ -153,7 +156,7 @@ impl Recorder {
 
     fn complain(&self, complaint: Option<String>) {
         if let Some(line) = complaint.filter(|_| self.is_loud) {
-            complain(format_args!("memory: {line}"));
+            complain("ruptime", format_args!("memory: {line}"));
         }
     }
 }

@@ -34,9 +34,9 @@ pub(super) use self::text::push as push_text;
 /// What to say where [`is_closed`].
 pub(super) const CLOSED: &str = "standard output is closed, or cannot be written to";
 
-/// One line on standard error. If it cannot be written, there is no other place to report that.
+/// One line on standard error.
 pub(super) fn complain(line: impl Display) {
-    let _ = writeln!(io::stderr(), "ruptime: {line}");
+    cli::complain("ruptime", line);
 }
 
 /// Why standard output cannot be written to; nothing where its reader has seen enough and closed

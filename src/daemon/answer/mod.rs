@@ -248,3 +248,80 @@ impl Timed for Answers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::intake::admission::Admission;
+    use crate::daemon::poll::Poll;
+    use clap::Parser;
+    use nix::sys::wait::waitpid;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    const SLEEP: [&str; 3] = ["--", "/bin/sleep", "60"];
+
+    /// Answers by a command that sleeps, and the admission of its connections.
+    fn world(arguments: &[&str]) -> (Answers, Admission) {
+        let words = ["ruptimed"].iter().chain(arguments).chain(&SLEEP);
+        let options = Options::parse_from(words);
+        let command = Command::new(&options.command).expect("a command");
+        let poll = Poll::new().expect("an epoll");
+        let answers = Answers::new(&options, command, poll.registry().clone());
+        (answers, Admission::new(&options, 8))
+    }
+
+    /// Has a connection answered; gives its client.
+    fn connect(answers: &mut Answers, admission: &mut Admission, now: Instant) -> UnixStream {
+        let (theirs, ours) = UnixStream::pair().expect("a pair");
+        answers.connection(admission.admit(ours.into()).expect("admitted"), now);
+        theirs
+    }
+
+    fn replies(answers: &mut Answers) -> Vec<String> {
+        let replies = answers.finished().filter_map(|answered| answered.reply);
+        replies
+            .map(|reply| String::from_utf8_lossy(&reply).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_stop_bounds_those_who_run_and_turns_away_those_who_wait() {
+        let now = Instant::now();
+        let (mut answers, mut admission) = world(&["--max-children", "1"]);
+        assert!(answers.has_room_for_connection() && answers.is_idle());
+        let _clients = [0; 2].map(|_| connect(&mut answers, &mut admission, now));
+        assert!(!answers.has_room_for_connection());
+        assert_eq!(answers.counts().running, 1);
+        let end = now + Duration::from_secs(1);
+        answers.end_by(end);
+        assert_eq!(answers.deadline(), Some(end));
+        assert!(replies(&mut answers).is_empty());
+        answers.turn_away_waiting();
+        let leaving = "error: /bin/sleep: stopped, as ruptimed is leaving\n";
+        assert_eq!(replies(&mut answers), [leaving]);
+        let (late, _connection) = answers.commands.children.next_late(end).expect("it runs");
+        assert!(late.is_cut_short);
+        waitpid(late.pid, None).expect("it is stopped");
+        assert_eq!(answers.counts().failed, 1);
+    }
+
+    #[test]
+    fn a_shared_run_starts_beside_as_many_commands_as_may_run() {
+        let now = Instant::now();
+        let (mut answers, mut admission) = world(&["--max-children", "1"]);
+        let _client = connect(&mut answers, &mut admission, now);
+        let (theirs, ours) = UnixStream::pair().expect("a pair");
+        let waiting = admission.admit(ours.into()).expect("admitted");
+        answers.share(Client::Connection(waiting), now);
+        assert!(answers.deadline().is_some());
+        answers.start_due_run(now);
+        assert_eq!(answers.counts().running, 2);
+        assert!(!answers.is_idle_for_datagrams());
+        drop(theirs);
+        let end = now + Duration::from_secs(20);
+        while let Some((late, _purpose)) = answers.commands.children.next_late(end) {
+            waitpid(late.pid, None).expect("it is stopped");
+        }
+    }
+}

@@ -20,6 +20,7 @@ pub(crate) mod netns;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod runs;
+pub(crate) mod signals;
 pub(crate) mod ssh;
 pub(crate) mod strace;
 pub(crate) mod temp;

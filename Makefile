@@ -71,15 +71,16 @@ INSTALLED_daemon = \
 	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime \
 	644:systemd/README.md:$(DOCDIR)/units.md
 
-SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/needs tests/try tests/system/run tests/system/host.sh tests/packaging/run
+SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/needs tests/try tests/oldest-rust tests/system/run tests/system/host.sh tests/packaging/run
 
-.PHONY: help build run check lint bench soak install uninstall dist deb rpm clean
+.PHONY: help build run test check lint bench soak install uninstall dist deb rpm clean
 
 help:
 	@echo 'make run        build, start the daemon on a loopback port, ask it, stop it'
 	@echo 'make build      build both programs for release'
-	@echo 'make check      every test (as root on Debian it installs what they need)'
-	@echo 'make lint       formatting, clippy, shellcheck, manual pages, dependencies'
+	@echo 'make test       unit tests and integration tests; nothing is installed'
+	@echo 'make check      every test (as root on Debian it installs what they need; half an hour)'
+	@echo 'make lint       formatting, clippy, rustdoc, scripts, manual pages, dependencies'
 	@echo 'make bench      measure against the limits and the peers (an hour; FLAGS=--smoke: minutes)'
 	@echo 'make soak       every transport under load for minutes (SOAK_SECONDS=3600: a million answers)'
 	@echo 'make install    install below $$(DESTDIR)$$(PREFIX); PREFIX is $(PREFIX)'
@@ -94,6 +95,9 @@ build:
 
 run: build
 	@tests/try '$(BUILT)'
+
+test:
+	$(CARGO) test $(CARGOFLAGS) --lib --test it
 
 check:
 	tests/needs
@@ -110,6 +114,8 @@ lint:
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets --manifest-path tests/bench/Cargo.toml -- -D warnings
 	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(CARGOFLAGS) --no-deps --document-private-items
+	tests/oldest-rust
 	tests/dependencies
 	shellcheck -x $(SCRIPTS)
 	mandoc -Tlint -Wwarning packaging/man/*.[18]

@@ -4,6 +4,7 @@ complete -c ruptime -l deadline -d 'Time for the whole call: hosts that have not
 complete -c ruptime -l wait -d 'Retry a host that does not answer, for up to SECONDS, pausing 1, 2, 4… seconds' -r -f
 complete -c ruptime -s f -l hosts-file -d 'Read hosts from FILE, one a line, # comments; - is standard input' -r -F
 complete -c ruptime -s x -l exclude -d 'Leave these hosts out: HOST in any form, ranges, lists and @GROUP' -r -f -a "(__ruptime_hosts)"
+complete -c ruptime -l where -d 'Print only hosts of which COND holds: up, down, error, rebooted, uptime>365d, load5>=16, !up' -r -f
 complete -c ruptime -s o -l output -d 'How to print; a table with -f [default: text for one host, table for more]' -r -f -a "text\t'The reply as it came'
 table\t'A line for each host, as BSD\'s ruptime has it'
 json\t'One array'
@@ -26,6 +27,7 @@ complete -c ruptime -s u -d 'Sort by the number of users, the most first'
 complete -c ruptime -s n -d 'Sort by name'
 complete -c ruptime -s r -l reverse -d 'Reverse the order'
 complete -c ruptime -s a -d 'Do nothing: BSD\'s ruptime leaves idle users out without it'
+complete -c ruptime -l summary -d 'End the table with a line that counts the hosts'
 complete -c ruptime -l no-memory -d 'Neither read nor write what was seen of the hosts before'
 complete -c ruptime -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ruptime -s V -l version -d 'Print version'

@@ -113,13 +113,13 @@ fn status(asked: io::Result<bool>, told_bad_lines: bool) -> u8 {
 
 fn settings(options: &Options, hosts: usize) -> Settings {
     let many = options.discover || hosts > 1;
-    let format = options
-        .output
-        .unwrap_or(if many || !options.hosts_files.is_empty() {
+    let format = options.output.unwrap_or(
+        if many || options.summary || !options.hosts_files.is_empty() {
             Format::Table
         } else {
             Format::Text
-        });
+        },
+    );
     let terminal = match io::stdout().is_terminal() {
         false => Terminal::None,
         true if can_draw() => Terminal::Screen,
@@ -145,6 +145,7 @@ fn settings(options: &Options, hosts: usize) -> Settings {
     Settings {
         sort: options.sort().or(by_name),
         reverse: options.reverse,
+        summary: options.summary,
         remember: is_kept && hosts > 1 && !options.no_memory,
         color,
         terminal,

@@ -15,6 +15,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
 use super::hosts::target::Port;
+use super::output::conditions::Condition;
 use super::output::sort::Key;
 use super::output::{self, Format};
 use crate::cli;
@@ -31,6 +32,7 @@ Examples:
   ruptime --wait 5m web1            a machine that is down: wait until it answers
   ssh web1 reboot; ruptime --wait 5m --rebooted web1
   ruptime -o json web1 | jq '.[0].uptime_seconds'
+  ruptime --where '!up' --summary   only the hosts that are not up, and how many there are
   ruptime -w5 web1 web2             look again every 5 seconds
   ruptime ssh:root@web1             a machine without ruptimed, by ssh
   ruptime unix:/run/ruptime.sock    this machine, through its UNIX socket
@@ -108,6 +110,12 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["hosts", "hosts_files"])]
     pub discover: bool,
 
+    /// Print only hosts of which COND holds: up, down, error, rebooted, uptime>365d, load5>=16, !up
+    ///
+    /// Fields: uptime, users, load1, load5, load15, rtt. Operators: < <= > >= =. ! negates.
+    #[arg(long = "where", value_name = "COND", action = ArgAction::Append, value_parser = Condition::parse)]
+    pub conditions: Vec<Condition>,
+
     /// How to print; a table with -f [default: text for one host, table for more]
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub output: Option<Format>,
@@ -135,6 +143,10 @@ pub struct Options {
     /// Do nothing: BSD's ruptime leaves idle users out without it
     #[arg(short = 'a')]
     pub all: bool,
+
+    /// End the table with a line that counts the hosts
+    #[arg(long)]
+    pub summary: bool,
 
     /// Neither read nor write what was seen of the hosts before
     #[arg(long)]
@@ -224,6 +236,7 @@ fn checked(options: Options) -> Result<Options, clap::Error> {
         };
         return conflict(&format!("{number} is no HOST{hint}"));
     }
+    let rebooted = options.conditions.iter().any(Condition::needs_memory);
     let sorted = options.sort().is_some() || options.reverse;
     match options.output {
         Some(Format::Jsonl) if sorted => conflict(
@@ -232,6 +245,17 @@ fn checked(options: Options) -> Result<Options, clap::Error> {
         Some(Format::Openmetrics) if options.watch.is_some() => conflict(
             "'--watch' cannot be used with '--output openmetrics': that is one scrape's worth",
         ),
+        Some(format) if options.summary && format != Format::Table => conflict(
+            "'--summary' is a line of the table, and cannot be used with another '--output'",
+        ),
+        Some(Format::Text | Format::Openmetrics) if rebooted && options.watch.is_none() => {
+            conflict(
+                "'--where rebooted' needs what was seen before: '--output text' and 'openmetrics' do without",
+            )
+        }
+        _ if rebooted && options.no_memory && options.watch.is_none() => {
+            conflict("'--where rebooted' cannot be used with '--no-memory'")
+        }
         _ => Ok(options),
     }
 }
@@ -412,6 +436,15 @@ mod tests {
             ("ruptime --wait 53w x", "more than a year"),
             ("ruptime -j 0 x", "not a whole number above 0"),
             ("ruptime -o xml x", "'xml' for '--output <FORMAT>'"),
+            ("ruptime --where load9>1 x", "'load9' is not a field"),
+            ("ruptime --where uptime>5x x", "'5x' is not a time"),
+            ("ruptime --where ! x", "use up, down"),
+            ("ruptime --where rebooted --no-memory x", "--no-memory"),
+            ("ruptime --where !rebooted -o openmetrics x", "openmetrics"),
+            (
+                "ruptime --summary -o json x",
+                "'--summary' is a line of the table",
+            ),
             ("ruptime --no-such x", "'--no-such'"),
         ];
         for (line, part) in table {

@@ -24,6 +24,7 @@ use super::fleet::{self, Plan};
 use super::hosts::target::Target;
 use super::memory::{Recorder, note};
 use super::options::Options;
+use super::output::conditions::{Condition, all_hold};
 use super::output::{self, Format, Row, Settings, is_success, sort};
 use super::query::address::Family;
 use super::query::failure::words;
@@ -53,6 +54,8 @@ pub(super) struct Session {
     /// When the whole call is over, and how long it was to take.
     deadline: Option<(Instant, Duration)>,
     discover: bool,
+    /// Of every host that is printed.
+    conditions: Vec<Condition>,
     settings: Settings,
     /// None: nothing is remembered.
     recorder: Option<Recorder>,
@@ -93,6 +96,7 @@ impl Session {
             },
             deadline: options.deadline.map(|time| (begun + time, time)),
             discover: options.discover,
+            conditions: options.conditions.clone(),
             settings,
             recorder: recorder.flatten(),
         })
@@ -112,7 +116,9 @@ impl Session {
                 match format {
                     Format::Jsonl => {
                         let past = note(&mut recorder, &answer);
-                        output::line(&mut out, &Row::new(&answer, past))?;
+                        if all_hold(&self.conditions, &answer, past.rebooted) {
+                            output::line(&mut out, &Row::new(&answer, past))?;
+                        }
                     }
                     _ => slots.put(slot, answer),
                 }
@@ -133,8 +139,13 @@ impl Session {
         let mut answers = slots.into_answers();
         sort::sort(&mut answers, self.settings.sort, self.settings.reverse);
         let row = |answer| Row::new(answer, note(&mut recorder, answer));
-        let rows: Vec<_> = answers.iter().map(row).collect();
+        let is_shown = |row: &Row<'_>| all_hold(&self.conditions, row.answer, row.past.rebooted);
+        let rows: Vec<_> = answers.iter().map(row).filter(is_shown).collect();
         output::write(&mut out, &mut io::stderr(), &self.settings, &rows)?;
+        if self.settings.summary {
+            writeln!(out, "{}", output::summary(&answers))?;
+            out.flush()?;
+        }
         if let Some(recorder) = &mut recorder {
             recorder.save();
         }
@@ -161,7 +172,9 @@ impl Session {
                     let mut lines = Vec::new();
                     for (_, answer) in &batch {
                         let past = note(&mut recorder.borrow_mut(), answer);
-                        output::line(&mut lines, &Row::new(answer, past))?;
+                        if all_hold(&self.conditions, answer, past.rebooted) {
+                            output::line(&mut lines, &Row::new(answer, past))?;
+                        }
                     }
                     watch::print(lines, Vec::new()).await?;
                 }
@@ -174,7 +187,13 @@ impl Session {
             let answers = slots.into_answers();
             Ok(Round { answers, failure })
         };
-        let watching = watch::run(self.settings, interval, self.discover, &recorder, round);
+        let plan = watch::Plan {
+            settings: self.settings,
+            conditions: &self.conditions,
+            interval,
+            search: self.discover,
+        };
+        let watching = watch::run(plan, &recorder, round);
         let good = self.runtime.block_on(watching);
         if let Some(recorder) = recorder.borrow_mut().as_mut() {
             recorder.save();

@@ -410,3 +410,40 @@ fn a_reader_that_is_gone_ends_the_asking() {
     assert!(ran.err.is_empty() && ran.status == 1, "{ran:?}");
     assert!(up.asked() < 50, "all were asked for a reader that was gone");
 }
+
+/// All hosts are asked and count; only some are printed.
+#[test]
+fn conditions_choose_what_is_printed_and_a_summary_counts_all() {
+    let up = Fake::up("127.0.0.1");
+    let odd = Fake::stream("127.0.0.1", |peer, _| peer.write_all(b"hello\n").unwrap());
+    let (_held, closed) = closed_port("127.0.0.1");
+    let (up, odd, closed) = (up.host(), odd.host(), closed.to_string());
+    let printed = |format: &str, conditions: &[&str]| {
+        let wheres = conditions.iter().flat_map(|word| ["--where", word]);
+        let arguments: Vec<_> = ["-o", format].into_iter().chain(wheres).collect();
+        let ran = ruptime(&[&arguments[..], &[&up, &odd, &closed]].concat());
+        assert_eq!(ran.status, 1, "{ran:?}");
+        let text = format!("{}{}", ran.text(), ran.err);
+        [&up, &odd, &closed].map(|host| text.contains(host.as_str()))
+    };
+    for format in ["table", "json", "jsonl", "text", "openmetrics"] {
+        assert_eq!(printed(format, &[]), [true; 3], "{format}");
+        assert_eq!(printed(format, &["up"]), [true, false, false], "{format}");
+        assert_eq!(printed(format, &["!up"]), [false, true, true], "{format}");
+        let both = ["!up", "!error"];
+        assert_eq!(printed(format, &both), [false, false, true], "{format}");
+        let long = ["uptime>=3d", "users=2", "load15<1"];
+        assert_eq!(printed(format, &long), [true, false, false], "{format}");
+        assert_eq!(printed(format, &["uptime>1w"]), [false; 3], "{format}");
+    }
+    let ran = ruptime(&["--summary", "--where", "down", &up, &odd, &closed]);
+    let lines: Vec<_> = ran.text().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    assert_eq!(lines[1], "3 hosts: 1 up, 1 down, 1 error");
+    // For one host too it is a table then.
+    let ran = ruptime(&["--summary", &up]);
+    assert!(
+        ran.status == 0 && ran.text().ends_with("\n1 host: 1 up\n"),
+        "{ran:?}"
+    );
+}

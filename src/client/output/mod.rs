@@ -16,11 +16,12 @@ use clap::ValueEnum;
 
 use self::sort::Key;
 use crate::cli;
-use crate::client::answer::{Answer, Outcome};
+use crate::client::answer::{Answer, Outcome, Status};
 use crate::client::memory::Past;
 
 pub mod clock;
 mod closed;
+pub mod conditions;
 mod json;
 mod openmetrics;
 pub mod sort;
@@ -87,6 +88,8 @@ pub struct Settings {
     pub sort: Option<Key>,
     /// The other way round.
     pub reverse: bool,
+    /// A last line for the table counts the hosts.
+    pub summary: bool,
     /// Colours for the table.
     pub color: bool,
     /// Before a terminal a reply is escaped, and a table has marks.
@@ -104,6 +107,7 @@ impl Settings {
             remember: false,
             sort: None,
             reverse: false,
+            summary: false,
             color: false,
             terminal: Terminal::None,
             utf8: false,
@@ -143,6 +147,28 @@ impl<'a> From<&'a Answer> for Row<'a> {
     fn from(answer: &'a Answer) -> Self {
         Self::new(answer, Past::default())
     }
+}
+
+/// `103 hosts: 100 up, 2 down, 1 error`.
+pub(super) fn summary(answers: &[Answer]) -> String {
+    match answers.len() {
+        0 => "0 hosts".to_owned(),
+        1 => format!("1 host: {}", counts(answers)),
+        hosts => format!("{hosts} hosts: {}", counts(answers)),
+    }
+}
+
+/// `3 up, 1 down`, without what there is none of.
+pub(super) fn counts(answers: &[Answer]) -> String {
+    let told = [Status::Up, Status::Down, Status::Error].into_iter();
+    let told = told.filter_map(|status| {
+        let is = |answer: &&Answer| answer.outcome.status() == status;
+        match answers.iter().filter(is).count() {
+            0 => None,
+            count => Some(format!("{count} {}", status.as_str())),
+        }
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether the locale's character set is UTF-8, by LC_ALL, LC_CTYPE and LANG in the order of
@@ -206,6 +232,17 @@ mod tests {
         assert!(!with(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]));
         assert!(!with(&[("LANG", "de_DE.ISO-8859-1")]));
         assert!(!with(&[]));
+    }
+
+    #[test]
+    fn a_summary_counts_what_there_is() {
+        let good = || up("a", 1, None, None);
+        let (bad, odd) = (|| down("b", "refused"), || error("c", "x"));
+        assert_eq!(summary(&[]), "0 hosts");
+        assert_eq!(summary(&[bad()]), "1 host: 1 down");
+        assert_eq!(summary(&[good(), odd(), good()]), "3 hosts: 2 up, 1 error");
+        let each = [odd(), bad(), good()];
+        assert_eq!(summary(&each), "3 hosts: 1 up, 1 down, 1 error");
     }
 
     #[test]

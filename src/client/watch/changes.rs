@@ -24,6 +24,11 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// Whether the host has booted since it was last seen.
+    pub(super) fn is_reboot(self) -> bool {
+        matches!(self, Self::Rebooted | Self::BackUp { rebooted: true })
+    }
+
     /// The words for the table.
     pub(super) fn mark(self, clock: &Local, now: SystemTime) -> Cow<'static, str> {
         match self {

@@ -22,27 +22,37 @@ use crate::client::answer::{Answer, Round};
 use crate::client::discover::ANSWERS_MAX;
 use crate::client::memory::{Past, Recorder, note};
 use crate::client::output::clock::Local;
+use crate::client::output::conditions::Condition;
 use crate::client::output::sort;
 use crate::client::output::{Format, Settings, Terminal, is_success};
 use crate::client::terminal::frame::Frame;
 use crate::client::terminal::screen::Screen;
 use crate::client::terminal::signals::{Event, Signals};
 
-/// Asks every `interval`, from the start of one round to the start of the next (or at once, where
-/// a round took longer), until the user leaves. Ok: whether every host answered in the last whole
-/// round; false before the first. `search`: each round finds the hosts anew.
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    pub(crate) settings: Settings,
+    /// Of every host that is shown.
+    pub(crate) conditions: &'a [Condition],
+    /// From the start of one round to the start of the next.
+    pub(crate) interval: Duration,
+    /// Each round finds the hosts anew.
+    pub(crate) search: bool,
+}
+
+/// Asks round after round (the next at once, where a round took longer than the interval) until the
+/// user leaves. Ok: whether every host answered in the last whole round; false before the first.
 ///
 /// # Errors
 /// Asking failed; standard output cannot be written to, or signals cannot be taken over.
 pub(crate) async fn run(
-    settings: Settings,
-    interval: Duration,
-    search: bool,
+    plan: Plan<'_>,
     recorder: &RefCell<Option<Recorder>>,
     mut ask: impl AsyncFnMut() -> io::Result<Round>,
 ) -> io::Result<bool> {
     let mut good = false;
-    let mut watch = Watch::start(settings, interval, search, recorder)?;
+    let mut watch = Watch::start(plan, recorder)?;
     loop {
         let start = Instant::now();
         let Some(round) = watch.until(ask()).await? else {
@@ -52,7 +62,7 @@ pub(crate) async fn run(
             return Ok(good);
         };
         good = everybody;
-        let pause = sleep_until(start + interval);
+        let pause = sleep_until(start + plan.interval);
         if watch.until(pause).await?.is_none() {
             return Ok(good);
         }
@@ -80,10 +90,8 @@ fn is_good(format: Format, round: &Round) -> bool {
 }
 
 struct Watch<'a> {
-    settings: Settings,
+    plan: Plan<'a>,
     recorder: &'a RefCell<Option<Recorder>>,
-    interval: Duration,
-    search: bool,
     history: History,
     clock: Local,
     signals: Signals,
@@ -94,24 +102,18 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// First the signals, then the screen, so that no signal ends the process with the screen taken.
-    fn start(
-        settings: Settings,
-        interval: Duration,
-        search: bool,
-        recorder: &'a RefCell<Option<Recorder>>,
-    ) -> io::Result<Self> {
-        let drawn = settings.terminal == Terminal::Screen;
+    fn start(plan: Plan<'a>, recorder: &'a RefCell<Option<Recorder>>) -> io::Result<Self> {
+        let drawn = plan.settings.terminal == Terminal::Screen;
+        let most = if plan.search { ANSWERS_MAX } else { usize::MAX };
         let watch = Self {
-            settings,
+            plan,
             recorder,
-            interval,
-            search,
-            history: History::new(if search { ANSWERS_MAX } else { usize::MAX }),
+            history: History::new(most),
             clock: Local::new(),
             signals: Signals::take(drawn)?,
             screen: drawn.then(Screen::enter).transpose()?,
             frame: Frame {
-                header: format!("asking every {} s", interval.as_secs_f64()),
+                header: format!("asking every {} s", plan.interval.as_secs_f64()),
                 lines: Vec::new(),
             },
         };
@@ -165,20 +167,21 @@ impl<'a> Watch<'a> {
     /// Some: whether the round was good; None: the user wants to leave.
     async fn show(&mut self, mut round: Round) -> io::Result<Option<bool>> {
         // JSON lines have left as they came, but for the hosts that are found no more.
-        let at_once = self.settings.lines_leave_at_once();
+        let settings = self.plan.settings;
+        let at_once = settings.lines_leave_at_once();
         let printed = if at_once { round.answers.len() } else { 0 };
-        if self.search {
+        if self.plan.search {
             round.answers.extend(self.history.absent(&round.answers));
         }
-        let good = is_good(self.settings.format, &round);
+        let good = is_good(settings.format, &round);
         if !at_once {
-            let Settings { sort, reverse, .. } = self.settings;
-            sort::sort(&mut round.answers, sort, reverse);
+            sort::sort(&mut round.answers, settings.sort, settings.reverse);
         }
         let changes = self.history.note(&round.answers);
         let pasts = self.remember(&round.answers[printed..]);
         let view = View {
-            settings: &self.settings,
+            settings: &settings,
+            conditions: self.plan.conditions,
             clock: &self.clock,
             now: SystemTime::now(),
             answers: &round.answers[printed..],
@@ -187,7 +190,7 @@ impl<'a> Watch<'a> {
             failure: round.failure.as_deref(),
         };
         if self.screen.is_some() {
-            self.frame = view.frame(self.interval)?;
+            self.frame = view.frame(self.plan.interval)?;
             self.draw()?;
             return Ok(Some(good));
         }

@@ -7,12 +7,15 @@ use super::changes::Change;
 use crate::client::answer::{Answer, Status};
 use crate::client::memory::Past;
 use crate::client::output::clock::Local;
+use crate::client::output::conditions::{Condition, all_hold};
 use crate::client::output::{self, Format, Row, Settings, push_text};
 use crate::client::terminal::frame::{Frame, Line};
 
 /// Everything that is shown of a round.
 pub(super) struct View<'a> {
     pub(super) settings: &'a Settings,
+    /// Of every host that is shown.
+    pub(super) conditions: &'a [Condition],
     pub(super) clock: &'a Local,
     pub(super) now: SystemTime,
     /// In the order in which they are shown.
@@ -32,10 +35,10 @@ impl View<'_> {
             "{}  every {} s  {}",
             self.clock.hms(self.now),
             interval.as_secs_f64(),
-            self.counts()
+            output::counts(self.answers)
         );
         let (mut bytes, mut told) = (Vec::new(), Vec::new());
-        let rows = self.rows();
+        let (rows, urgent): (Vec<_>, Vec<_>) = self.rows().unzip();
         if self.settings.format == Format::Text {
             // Failures stand among the replies: standard error would write across the picture.
             for row in &rows {
@@ -45,10 +48,10 @@ impl View<'_> {
         } else {
             output::write(&mut bytes, &mut told, self.settings, &rows)?;
         }
-        let urgent = |row| self.settings.format == Format::Table && self.is_urgent(row);
+        let is_table = self.settings.format == Format::Table;
         let line = |(row, text): (usize, &str)| Line {
             text: text.to_owned(),
-            urgent: urgent(row),
+            urgent: is_table && urgent.get(row).is_some_and(|urgent| *urgent),
         };
         let text = String::from_utf8_lossy(&bytes);
         let failure = self.failure.map(|line| Line {
@@ -72,45 +75,30 @@ impl View<'_> {
         let table = self.settings.format == Format::Table;
         if table {
             let time = self.clock.date_hms(self.now);
-            out.extend(format!("{time}  {}\n", self.counts()).bytes());
+            let counts = output::counts(self.answers);
+            out.extend(format!("{time}  {counts}\n").bytes());
         }
-        output::write(&mut out, &mut err, self.settings, &self.rows())?;
+        let rows: Vec<_> = self.rows().map(|(row, _)| row).collect();
+        output::write(&mut out, &mut err, self.settings, &rows)?;
         if table {
             out.push(b'\n');
         }
         Ok((out, err))
     }
 
-    fn rows(&self) -> Vec<Row<'_>> {
-        let row = |((answer, change), past): ((_, &Change), &Past)| {
+    /// The hosts that are shown, each with whether it is not up or has changed.
+    fn rows(&self) -> impl Iterator<Item = (Row<'_>, bool)> {
+        let answers = self.answers.iter().zip(self.changes).zip(self.pasts);
+        answers.filter_map(|((answer, change), past)| {
+            let rebooted = past.rebooted || change.is_reboot();
+            let urgent = answer.outcome.status() != Status::Up || *change != Change::None;
             let row = Row::new(answer, *past);
-            match change.mark(self.clock, self.now) {
+            let row = match change.mark(self.clock, self.now) {
                 mark if mark.is_empty() => row,
                 mark => Row { mark, ..row },
-            }
-        };
-        let answers = self.answers.iter().zip(self.changes);
-        answers.zip(self.pasts).map(row).collect()
-    }
-
-    /// Whether the host of a row is not up, or has changed.
-    fn is_urgent(&self, row: usize) -> bool {
-        let down = |answer: &Answer| answer.outcome.status() != Status::Up;
-        let changed = |change: &Change| *change != Change::None;
-        self.answers.get(row).is_some_and(down) || self.changes.get(row).is_some_and(changed)
-    }
-
-    /// `3 up, 1 down`, without what there is none of.
-    fn counts(&self) -> String {
-        let told = [Status::Up, Status::Down, Status::Error].into_iter();
-        let told = told.filter_map(|status| {
-            let is = |answer: &&Answer| answer.outcome.status() == status;
-            match self.answers.iter().filter(is).count() {
-                0 => None,
-                count => Some(format!("{count} {}", status.as_str())),
-            }
-        });
-        told.collect::<Vec<_>>().join(", ")
+            };
+            all_hold(self.conditions, answer, rebooted).then_some((row, urgent))
+        })
     }
 }
 
@@ -130,6 +118,7 @@ mod tests {
         let since = Change::Since(SystemTime::UNIX_EPOCH);
         show(View {
             settings: &Settings::new(format, true),
+            conditions: &[],
             clock: &Local::utc(),
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(86_399),
             answers: &answers,
@@ -168,6 +157,31 @@ mod tests {
                 ("odd   error  hello", true),
             ]
         );
+    }
+
+    #[test]
+    fn only_what_fulfils_the_conditions_is_shown_and_all_is_counted() {
+        let frame = |word: &str| {
+            let conditions = [Condition::parse(word).expect(word)];
+            let filtered = |view: View<'_>| {
+                let view = View {
+                    conditions: &conditions,
+                    ..view
+                };
+                view.frame(Duration::from_secs(2)).expect("a frame")
+            };
+            viewed(Format::Table, filtered)
+        };
+        let shown = |word: &str| {
+            let lines = frame(word).lines.into_iter();
+            let of = |line: Line| (line.text.split(' ').next().map(str::to_owned), line.urgent);
+            lines.map(of).collect::<Vec<_>>()
+        };
+        let name = |name: &str| Some(name.to_owned());
+        assert_eq!(shown("rebooted"), [(name("web2"), true)]);
+        assert_eq!(shown("uptime<2m"), [(name("web1"), false)]);
+        assert_eq!(shown("!up"), [(name("db1"), true), (name("odd"), true)]);
+        assert!(frame("down").header.ends_with("  2 up, 1 down, 1 error"));
     }
 
     #[test]

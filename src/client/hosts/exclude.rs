@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::groups::{self, Members};
 use super::inventory::Inventory;
-use super::ranges;
+use super::ranges::Expansion;
 use super::target::{Endpoint, Host, Target};
 
 /// Hosts that are not asked.
@@ -15,6 +15,7 @@ pub(super) struct Exclusions {
     /// Names and addresses, however they are asked: what was written without either.
     hosts: HashSet<String>,
     groups: Members,
+    expansion: Expansion,
     /// The hosts of the groups, by their places in the inventory.
     places: HashSet<u32>,
 }
@@ -25,7 +26,8 @@ impl Exclusions {
     /// # Errors
     /// What is wrong with it, without the word.
     pub(super) fn add(&mut self, word: &str) -> Result<(), String> {
-        ranges::expand(word, |word| {
+        let mut expansion = std::mem::take(&mut self.expansion);
+        let added = expansion.expand(word, |word| {
             match word.strip_prefix('@') {
                 Some(name) => self.groups.add_group(groups::checked(name)?, None),
                 None => {
@@ -33,7 +35,9 @@ impl Exclusions {
                 }
             }
             Ok(())
-        })
+        });
+        self.expansion = expansion;
+        added
     }
 
     /// A host by its scheme and port where it has one, else by all.

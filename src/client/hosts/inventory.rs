@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::{FILE_MAX, Line, Lines, shown};
 use super::groups::{self, Groups, Members, Problem, Why};
-use super::ranges::{self, HOSTS_MAX};
+use super::ranges::{self, Expansion, HOSTS_MAX};
 use super::target::Target;
 use crate::cli::io_words;
 use crate::escape;
@@ -27,6 +27,7 @@ pub(crate) struct Inventory {
     /// Where in `targets` a word is.
     places: HashMap<String, u32>,
     groups: Groups,
+    expansion: Expansion,
     complaints: Vec<String>,
     /// The names of the files that were read.
     files: Vec<String>,
@@ -56,13 +57,15 @@ impl Inventory {
     ) -> Result<Members, String> {
         let before = self.targets.len();
         let mut members = Members::default();
-        let added = ranges::expand(word, |word| {
+        let mut expansion = std::mem::take(&mut self.expansion);
+        let added = expansion.expand(word, |word| {
             match word.strip_prefix('@') {
                 Some(name) => members.add_group(groups::checked(name)?, origin),
                 None => members.add_host(self.add_host(word)?),
             }
             Ok(())
         });
+        self.expansion = expansion;
         if let Err(reason) = added {
             for target in self.targets.drain(before..) {
                 self.places.remove(&target.word);

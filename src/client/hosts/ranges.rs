@@ -11,8 +11,14 @@ use std::fmt::{self, Write as _};
 
 use crate::escape;
 
-/// The most hosts of one call, and so of one word.
-pub(super) const HOSTS_MAX: usize = 1 << 20;
+/// The most hosts of one call, and so of one word. Fewer while fuzzing, which counts inputs.
+pub(super) const HOSTS_MAX: usize = if cfg!(fuzzing) { 1 << 12 } else { 1 << 20 };
+
+/// The most words of one call: a host may be named more than once, but not without end.
+const WORDS_MAX: usize = 4 * HOSTS_MAX;
+
+/// The most groups that one call names.
+const GROUPS_MAX: usize = HOSTS_MAX / 16;
 
 /// What is said of more.
 pub(super) const TOO_MANY: &str = "more than 1,048,576 hosts";
@@ -114,21 +120,43 @@ impl<'a> Pattern<'a> {
     }
 }
 
-/// Calls `take` with each word that a list stands for.
-///
-/// # Errors
-/// What is wrong with it, or what `take` says of a word.
-pub(super) fn expand(
-    list: &str,
-    mut take: impl FnMut(&str) -> Result<(), String>,
-) -> Result<(), String> {
-    for item in items(list) {
-        let pattern = Pattern::parse(item).map_err(|reason| reason.to_string())?;
-        for word in pattern.words() {
-            take(&word)?;
+/// Counts the words that lists stand for.
+#[derive(Debug, Default)]
+pub(super) struct Expansion {
+    words: usize,
+    /// `@NAME` among them.
+    groups: usize,
+}
+
+impl Expansion {
+    /// Calls `take` with each word that a list stands for.
+    ///
+    /// # Errors
+    /// What is wrong with it, or what `take` says of a word.
+    pub(super) fn expand(
+        &mut self,
+        list: &str,
+        mut take: impl FnMut(&str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        for item in items(list) {
+            let pattern = Pattern::parse(item).map_err(|reason| reason.to_string())?;
+            let words = pattern.words();
+            if words.len() > WORDS_MAX - self.words {
+                return Err(TOO_MANY.to_owned());
+            }
+            self.words += words.len();
+            if item.starts_with('@') {
+                self.groups += words.len();
+                if self.groups > GROUPS_MAX {
+                    return Err(format!("more than {GROUPS_MAX} groups"));
+                }
+            }
+            for word in words {
+                take(&word)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// What must hold of any list: built for tests and fuzzing only.
@@ -307,6 +335,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn words_and_groups_are_bounded_over_all_lists() {
+        let mut expansion = Expansion::default();
+        let mut expand = |list: &str| expansion.expand(list, |_| Ok(()));
+        let half = format!("n[1-{}]", HOSTS_MAX / 2);
+        (0..8).for_each(|_| expand(&half).unwrap());
+        assert_eq!(expand("n").unwrap_err(), TOO_MANY);
+        let mut expansion = Expansion::default();
+        let many = format!("@g[1-{}]", GROUPS_MAX + 1);
+        let told = expansion.expand(&many, |_| Ok(())).unwrap_err();
+        assert_eq!(told, "more than 65536 groups");
+    }
 
     fn expanded(word: &str) -> Result<Vec<String>, BadRange> {
         let mut words = Vec::new();

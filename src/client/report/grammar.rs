@@ -91,9 +91,10 @@ impl Head {
     fn with_up(text: &mut Cursor<'_, '_>) -> Option<Self> {
         let mut clock = false;
         let mut is_signed = false;
-        for _ in 0..MAX_HEAD {
+        for before in 0..MAX_HEAD {
             if let Some(up) = up(text) {
-                return Some(Self { clock, up });
+                // Without a clock it is no date: `MAIL up 3 days` is of another machine.
+                return (clock || before == 0).then_some(Self { clock, up });
             }
             if time(text) {
                 // `+01:00` behind the clock is a zone; two clocks are something else.

@@ -1,7 +1,7 @@
 //! ruptime: remote uptime, in the spirit of "a socket is a file descriptor".
 //!
 //! systemd holds the listening sockets; `ruptimed` inherits them, hands each connection to
-//! `uptime` as its standard output and error, and leaves when nobody asks. `ruptime` asks one
+//! `uptime` as its standard output and error, and exits when idle. `ruptime` asks one
 //! machine or thousands. The two share nothing but the [`PORT`] and the [`SERVICE`] name: the
 //! protocol is "connect, read to the end".
 //!
@@ -11,7 +11,7 @@
 //! comment says what comes in and what goes out; no file uses one of a later stage.
 //!
 //! Both programs use `cli` (times, one-line usage errors), [`escape`] (text that is safe on a terminal) and
-//! `rights` (descriptors that a UNIX peer passes, which nobody wants, and whose close may sleep).
+//! `rights` (descriptors that a UNIX peer passes, which are unwanted, and whose close may sleep).
 //!
 //! # The client
 //!
@@ -88,9 +88,9 @@
 //! The states of the daemon:
 //!
 //! ```text
-//!   starting ──READY=1──▶ serving ──SIGTERM──▶ stopping ──everybody answered──▶ exit 0
-//!      │                   │    │                 │ again: SIGTERM to the commands, 2 s at most
-//!      │ refused           │    │ idle, or        └─child timeout and 8 s──────▶ exit 0
+//!   starting ──READY=1──▶ serving ──SIGTERM──▶ stopping ──all answered──▶ exit 0
+//!      │                   │    │                 │ second signal: 2 s at most
+//!      │ refused           │    │ idle, or        └──child timeout + 8 s──▶ exit 0
 //!      ▼                   │    │ the connection
 //!   exit 1 or 2            │    ▼ was served
 //!                          │   exit 0
@@ -98,7 +98,7 @@
 //!                         exit 1
 //! ```
 //!
-//! of a connection, and of the run that is shared:
+//! The states of a connection, and of the shared run:
 //!
 //! ```text
 //!   in the backlog ──accept──▶ admitted ──its command ends, or──▶ lingering ──client closes──▶ closed

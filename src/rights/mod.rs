@@ -4,9 +4,9 @@
 //! SO_LINGER and unsent data sleeps for as long as its owner has set, a file on a network that is
 //! gone even longer. Who receives such a message without wanting its descriptors makes that close,
 //! and so does who closes a socket in whose queue it is. So such messages are refused where the
-//! kernel can (SO_PASSRIGHTS, Linux 6.16), and elsewhere what a queue holds is known before it is
-//! read: never receive from a UNIX socket, nor close it, on a thread that others wait for, but
-//! where [`may_be_queued`] has said no after the peer was kept from sending (shutdown(2), SHUT_RD).
+//! kernel can (SO_PASSRIGHTS, Linux 6.16). Elsewhere two rules hold on a thread that others wait for:
+//! a UNIX socket is read by [`receive_unladen`], which takes no laden message, and closed by a
+//! [`Releaser`], which knows whether one is left.
 #![allow(unsafe_code)]
 
 pub(crate) mod alarm;
@@ -14,16 +14,15 @@ pub(crate) mod worker;
 
 #[cfg(feature = "client")]
 use std::cell::RefCell;
-#[cfg(feature = "client")]
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::libc;
-#[cfg(feature = "client")]
-use nix::sys::socket::recvmsg;
-use nix::sys::socket::{MsgFlags, Shutdown, SockType, getsockopt, recv, shutdown, sockopt};
+use nix::sys::socket::{
+    MsgFlags, Shutdown, SockType, getsockopt, recv, recvmsg, setsockopt, shutdown, sockopt,
+};
 
 use self::alarm::Alarm;
 use self::worker::Worker;
@@ -51,26 +50,37 @@ pub(crate) enum Refusal {
 /// Has the kernel refuse descriptors that are passed to this UNIX socket: their sender gets EPERM.
 /// Sockets that are accepted from a listener inherit it.
 pub(crate) fn refuse(socket: BorrowedFd<'_>) -> Refusal {
-    match passes(socket) {
-        Ok(false) => Refusal::Before,
+    let refusal = match passes(socket) {
+        Ok(false) => return Refusal::Before,
         Ok(true) if set_passes(socket, false).is_ok() => Refusal::FromNow,
         // ENOPROTOOPT: Linux before 6.16. EOPNOTSUPP: not a UNIX socket.
         _ => Refusal::Never,
-    }
+    };
+    // A peek does not see out-of-band data unless it has its place among the rest.
+    let _ = setsockopt(&socket, sockopt::OobInline, &true);
+    refusal
 }
 
-/// True where the next datagram in the queue carries descriptors: a peek leaves it and them where
-/// they are, and tells of what there is no room for (recvmsg(2), MSG_CTRUNC).
+/// Receives like recv(2), without waiting, but takes only what no descriptors come with: a peek
+/// leaves them where they are, and reports what there is no room for (recvmsg(2), MSG_CTRUNC). Only
+/// this thread may receive from the socket meanwhile.
 ///
 /// # Errors
-/// Those of recvmsg(2); EAGAIN where the queue is empty.
-#[cfg(feature = "client")]
-pub(crate) fn is_next_laden(socket: i32) -> Result<bool> {
-    let mut content = [0];
-    let mut iov = [IoSliceMut::new(&mut content)];
-    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<()>(socket, &mut iov, None, flags)?;
-    Ok(message.flags.contains(MsgFlags::MSG_CTRUNC))
+/// Those of recv(2); EPROTO where the next message carries descriptors: it stays in the queue.
+pub(crate) fn receive_unladen(socket: i32, buffer: &mut [u8], flags: MsgFlags) -> Result<usize> {
+    let mut iov = [IoSliceMut::new(buffer)];
+    let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(socket, &mut iov, None, peek)?;
+    let (length, seen) = (message.bytes, message.flags);
+    if seen.contains(MsgFlags::MSG_CTRUNC) {
+        return Err(Errno::EPROTO);
+    }
+    // No more than was seen. Where that is nothing, an empty packet or the end is next.
+    recv(
+        socket,
+        &mut buffer[..length],
+        flags | MsgFlags::MSG_DONTWAIT,
+    )
 }
 
 /// Closes a UNIX connection through a [`Releaser`] of the calling thread, for an owner that has none.
@@ -190,24 +200,20 @@ fn set_passes(socket: BorrowedFd<'_>, on: bool) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::io::{IoSlice, Read, Write};
     use std::os::unix::net::UnixStream;
 
-    use nix::sys::socket::{ControlMessage, sendmsg};
+    use nix::sys::socket::{AddressFamily, ControlMessage, SockFlag, send, sendmsg, socketpair};
 
-    fn pass(to: &UnixStream, from: &UnixStream) -> Result<usize> {
+    /// Passes a descriptor with a byte.
+    pub(crate) fn pass(to: &impl AsRawFd, from: &UnixStream, flags: MsgFlags) -> Result<usize> {
         let fds = [from.as_raw_fd()];
         let control = [ControlMessage::ScmRights(&fds)];
         let content = [IoSlice::new(b"x")];
-        sendmsg::<()>(
-            to.as_raw_fd(),
-            &content,
-            &control,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        )
+        let flags = flags | MsgFlags::MSG_NOSIGNAL;
+        sendmsg::<()>(to.as_raw_fd(), &content, &control, flags, None)
     }
 
     #[test]
@@ -217,14 +223,53 @@ mod tests {
         assert!(!may_be_queued(ours.as_fd()));
         theirs.write_all(b"hello").expect("written");
         assert!(!may_be_queued(ours.as_fd()), "bytes are no descriptors");
-        pass(&theirs, &passed).expect("passed");
+        pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
         assert!(may_be_queued(ours.as_fd()));
         let refusal = refuse(ours.as_fd());
         assert_ne!(refusal, Refusal::Before, "there is one already");
         // Where the kernel can refuse them, it does from now on.
         if refusal == Refusal::FromNow {
-            assert_eq!(pass(&theirs, &passed), Err(Errno::EPERM));
+            assert_eq!(pass(&theirs, &passed, MsgFlags::empty()), Err(Errno::EPERM));
             assert_eq!(refuse(ours.as_fd()), Refusal::Before);
+        }
+    }
+
+    #[test]
+    fn what_is_laden_is_not_received() {
+        let now = MsgFlags::empty();
+        for (kind, passing) in [
+            (SockType::Stream, now),
+            (SockType::Stream, MsgFlags::MSG_OOB),
+            (SockType::SeqPacket, now),
+            (SockType::Datagram, now),
+        ] {
+            let pair = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC);
+            let (ours, theirs) = pair.expect("a pair");
+            let (passed, mut other) = UnixStream::pair().expect("a pair");
+            // As refuse() does where the kernel cannot.
+            setsockopt(&ours, sockopt::OobInline, &true).expect("SO_OOBINLINE");
+            let mut buffer = [0; 8];
+            let mut receive = || receive_unladen(ours.as_raw_fd(), &mut buffer, now);
+            assert_eq!(receive(), Err(Errno::EAGAIN), "{kind:?}");
+            assert_eq!(send(theirs.as_raw_fd(), b"hello, world", now), Ok(12));
+            assert_eq!(receive(), Ok(8), "{kind:?}");
+            if kind == SockType::Stream {
+                assert_eq!(receive(), Ok(4));
+            } else {
+                // An empty packet, and not the end.
+                assert_eq!(send(theirs.as_raw_fd(), b"", now), Ok(0));
+                assert_eq!(receive(), Ok(0));
+            }
+            pass(&theirs, &passed, passing).expect("passed");
+            drop(passed);
+            for _ in 0..2 {
+                assert_eq!(receive(), Err(Errno::EPROTO), "{kind:?} {passing:?}");
+            }
+            other.set_nonblocking(true).expect("non-blocking");
+            let open = other
+                .read(&mut [0])
+                .expect_err("what was passed is still open");
+            assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock);
         }
     }
 
@@ -236,7 +281,7 @@ mod tests {
             let (passed, mut other) = UnixStream::pair().expect("a pair");
             theirs.write_all(b"hello").expect("written");
             if laden {
-                pass(&theirs, &passed).expect("passed");
+                pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
             }
             drop(passed);
             ours.write_all(b"up").expect("written");

@@ -15,7 +15,7 @@ use crate::common::daemon::Ruptimed;
 use crate::common::datagrams::{Asker, At};
 use crate::common::fake::{Fake, LINE, run, send, wrapped};
 use crate::common::laden::{Lingering, pass_inotify};
-use crate::common::net::{Address, Client};
+use crate::common::net::{Address, Client, within_linger};
 use crate::common::process::Process;
 use crate::common::temp::TempDir;
 use crate::common::{BOUND, is_installed, strace, wait_until};
@@ -118,6 +118,15 @@ impl Attacked {
             client.send(b"hello").expect("room");
             assert_eq!(client.reply(), "hi\n");
         }
+        // One sends more than its socket's buffer holds before it reads.
+        let reply = within_linger("a megabyte first", || {
+            let client = self.unix.connect();
+            for _ in 0..64 {
+                client.send(&[b'x'; 16 << 10])?;
+            }
+            client.read_by(64 << 10)
+        });
+        assert_eq!(reply, b"hi\n");
     }
 
     /// It leaves at once, whatever was passed, and cleanly.

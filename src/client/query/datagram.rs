@@ -16,10 +16,9 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use super::race::{Candidates, race};
 use super::reply::Reply;
-use super::socket::{self, Socket};
+use super::socket::{self, Receive, Socket};
 use super::trace::Trace;
 use super::{Prober, family_of};
-use crate::rights;
 
 /// The first pause before a request is repeated: a tenth of the timeout, within these bounds.
 /// A local network answers within the lower, and the command itself takes milliseconds.
@@ -39,26 +38,18 @@ pub(super) async fn ask(
         trace.begin(address);
         socket::start(&fd, &SockaddrStorage::from(address)).map_err(Failure::Os)?;
         let socket = Socket::watch(fd).map_err(Failure::Os)?;
-        exchange(prober, &socket, Peek::No).await
+        exchange(prober, &socket, recv).await
     };
     let mut candidates = Candidates::new(addresses);
     let (_, reply) = race(prober, &mut candidates, trace, attempt).await?;
     Ok(reply)
 }
 
-/// Whether a datagram is looked at before it is received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peek {
-    No,
-    /// One that carries descriptors is not received, but fails with EPROTO.
-    ForDescriptors,
-}
-
 /// Asks over a socket that is connected, again and again, until an answer or an error comes.
 pub(super) async fn exchange(
     prober: &Prober,
     socket: &Socket,
-    peek: Peek,
+    recv: Receive,
 ) -> Result<Reply, Failure> {
     let (least, most) = FIRST_PAUSE;
     let mut pause = (prober.timeout() / 10).clamp(least, most);
@@ -73,17 +64,14 @@ pub(super) async fn exchange(
             // The error of an earlier request can come out here, udp(7).
             Err(errno) => return Err(Failure::Os(errno)),
         };
-        if let Ok(result) = timeout(wait, receive(prober, socket, peek)).await {
+        if let Ok(result) = timeout(wait, receive(prober, socket, recv)).await {
             return result.map_err(Failure::Os);
         }
     }
 }
 
-async fn receive(prober: &Prober, socket: &Socket, peek: Peek) -> Result<Reply, Errno> {
+async fn receive(prober: &Prober, socket: &Socket, recv: Receive) -> Result<Reply, Errno> {
     let once = |fd| {
-        if peek == Peek::ForDescriptors && rights::is_next_laden(fd)? {
-            return Err(Errno::EPROTO);
-        }
         let mut buffer = prober.buffer.borrow_mut();
         // With MSG_TRUNC the result is the whole length of a datagram that was cut, recv(2).
         let length = recv(fd, &mut buffer, MsgFlags::MSG_TRUNC)?;

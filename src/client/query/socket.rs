@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{self, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::task::{Poll, ready};
 
 use nix::errno::Errno;
@@ -18,6 +18,9 @@ use nix::sys::socket::{
 };
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+
+/// How to receive from a socket: recv(2), or something that takes more care.
+pub(super) type Receive = fn(RawFd, &mut [u8], MsgFlags) -> Result<usize, Errno>;
 
 /// A socket of any kind. Dropping it closes it.
 pub(crate) struct Socket {
@@ -66,18 +69,6 @@ impl Socket {
         match getsockopt(&self.registered, sockopt::SocketError)? {
             0 => Ok(()),
             raw => Err(Errno::from_raw(raw)),
-        }
-    }
-
-    /// Waits until the peer will send nothing more, without reading what it has sent.
-    pub(crate) async fn finished(&self) -> Result<(), Errno> {
-        loop {
-            let ready = self.registered.ready(Interest::READABLE).await;
-            if ready.map_err(|error| errno_of(&error))?.is_read_closed() {
-                return Ok(());
-            }
-            // Until the next event.
-            let _ = self.attempt(Interest::READABLE, &mut |_| Err::<(), _>(Errno::EAGAIN));
         }
     }
 
@@ -192,12 +183,6 @@ impl Socket {
 fn std_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.registered.as_fd()
-    }
 }
 
 /// The errno within what tokio hands on; it passes system errors through.

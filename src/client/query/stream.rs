@@ -11,7 +11,7 @@ use nix::sys::socket::{MsgFlags, SockType, SockaddrStorage, recv};
 use super::failure::Failure;
 use super::race::{Candidates, race};
 use super::reply::Reply;
-use super::socket::{self, Socket};
+use super::socket::{self, Receive, Socket};
 use super::trace::Trace;
 use super::{Prober, family_of};
 
@@ -25,13 +25,13 @@ pub(super) async fn ask(
         // Do not wait for the connect: the first receive reports its failure as well, and that
         // saves two system calls for each of thousands of hosts.
         let socket = start(prober, *address, trace).await?;
-        return read_to_end(prober, &socket, MsgFlags::empty(), trace).await;
+        return read_to_end(prober, &socket, recv, MsgFlags::empty(), trace).await;
     }
     let mut candidates = Candidates::new(addresses);
     loop {
         let connect = |address| connect(prober, address, trace);
         let (address, socket) = race(prober, &mut candidates, trace, connect).await?;
-        match read_to_end(prober, &socket, MsgFlags::empty(), trace).await {
+        match read_to_end(prober, &socket, recv, MsgFlags::empty(), trace).await {
             Err(failure @ (Failure::Closed | Failure::Os(_))) => {
                 candidates.failed(address, failure);
             }
@@ -61,6 +61,7 @@ async fn connect(prober: &Prober, address: SocketAddr, trace: &Trace) -> Result<
 pub(super) async fn read_to_end(
     prober: &Prober,
     socket: &Socket,
+    recv: Receive,
     flags: MsgFlags,
     trace: &Trace,
 ) -> Result<Reply, Failure> {

@@ -10,13 +10,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockType, UnixAddr, bind};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockType, UnixAddr, bind, recv};
 use tokio::time::sleep;
 
-use super::datagram::Peek;
 use super::failure::Failure;
 use super::reply::Reply;
-use super::socket::{self, Socket};
+use super::socket::{self, Receive, Socket};
 use super::trace::Trace;
 use super::{Prober, datagram, stream};
 use crate::rights::{self, Refusal};
@@ -41,11 +40,11 @@ pub(super) async fn ask(prober: &Prober, path: &Path, trace: &Trace) -> Result<R
     socket.exchange(prober).await
 }
 
-/// A UNIX socket. Its server may be hostile and pass descriptors whose last close sleeps: where the
-/// kernel cannot refuse them, nothing is read before it is known that there are none.
+/// A UNIX socket. Its server may be hostile and pass descriptors whose last close sleeps.
 struct Guarded {
     /// None once it is dropped.
     socket: Option<Socket>,
+    /// The kernel cannot refuse them.
     may_be_laden: bool,
 }
 
@@ -54,27 +53,24 @@ impl Guarded {
         self.socket.as_ref().ok_or(Failure::Closed)
     }
 
+    fn receive(&self) -> Receive {
+        match self.may_be_laden {
+            true => rights::receive_unladen,
+            false => recv,
+        }
+    }
+
     /// Reads to the end of the reply.
     async fn read(self, prober: &Prober, flags: MsgFlags, trace: &Trace) -> Result<Reply, Failure> {
         let socket = self.socket()?;
-        if self.may_be_laden {
-            socket.finished().await.map_err(Failure::Os)?;
-            if rights::may_be_queued(socket.as_fd()) {
-                return Err(laden());
-            }
-        }
-        stream::read_to_end(prober, socket, flags, trace).await
+        let reply = stream::read_to_end(prober, socket, self.receive(), flags, trace);
+        reply.await.map_err(or_laden)
     }
 
     /// Asks by datagram.
     async fn exchange(self, prober: &Prober) -> Result<Reply, Failure> {
-        if !self.may_be_laden {
-            return datagram::exchange(prober, self.socket()?, Peek::No).await;
-        }
-        match datagram::exchange(prober, self.socket()?, Peek::ForDescriptors).await {
-            Err(Failure::Os(Errno::EPROTO)) => Err(laden()),
-            result => result,
-        }
+        let reply = datagram::exchange(prober, self.socket()?, self.receive());
+        reply.await.map_err(or_laden)
     }
 }
 
@@ -87,8 +83,13 @@ impl Drop for Guarded {
     }
 }
 
-fn laden() -> Failure {
-    Failure::Unusable("the server passes descriptors, which are not taken".to_owned())
+fn or_laden(failure: Failure) -> Failure {
+    match failure {
+        Failure::Os(Errno::EPROTO) | Failure::Broken(Errno::EPROTO) => {
+            Failure::Unusable("the server passes descriptors, which are not taken".to_owned())
+        }
+        failure => failure,
+    }
 }
 
 /// A path, or `@` and a name in the abstract name space (unix(7)).

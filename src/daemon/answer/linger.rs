@@ -11,8 +11,8 @@
 //! that it is they who wait, and nobody else (tcp(7): a receive buffer that is full closes the
 //! window).
 //!
-//! A UNIX connection to which descriptors may have been passed is not read at all while its client
-//! may send, and goes to the [`Releaser`] in the end, whatever becomes of it.
+//! A UNIX connection to which descriptors may have been passed goes to the [`Releaser`] in the end,
+//! whatever becomes of it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use crate::daemon::intake::stream::Stream;
 use crate::daemon::poll::Timed;
@@ -267,12 +267,6 @@ impl Lingering {
 
     /// Throws away what the client has sent, until there is no more for now, or enough for now.
     fn drain(&mut self, buffer: &mut [u8]) -> Next {
-        if self.stream.may_be_laden() {
-            return match self.stream.has_finished() {
-                true => Next::Close,
-                false => Next::Later,
-            };
-        }
         let enough = self.drained + STEP;
         for _ in 0..CALLS {
             if self.drained >= DRAIN {
@@ -281,11 +275,7 @@ impl Lingering {
             if self.drained >= enough {
                 break;
             }
-            match recv(
-                self.stream.as_fd().as_raw_fd(),
-                buffer,
-                MsgFlags::MSG_DONTWAIT,
-            ) {
+            match self.stream.read(buffer) {
                 // On a seqpacket socket 0 is also an empty message. Both ends have stopped sending
                 // at the real end, and then poll says so.
                 Ok(0) if self.stream.has_gone() => return Next::Close,
@@ -304,23 +294,16 @@ mod tests {
     use super::*;
     use std::io::ErrorKind::BrokenPipe;
     use std::io::{Read, Write};
-    use std::net::Shutdown as Half;
     use std::os::unix::net::UnixStream;
 
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    use crate::rights::tests::pass;
 
     /// A connection that kernels of every version treat alike: nothing can be passed to it.
     fn pair() -> (Stream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         (Stream::new(ours.into(), AddressFamily::Unspec), theirs)
-    }
-
-    /// One to which something may have been passed.
-    fn suspicious() -> (Stream, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().expect("a pair");
-        let stream = Stream::new(ours.into(), AddressFamily::Unix);
-        assert!(stream.may_be_laden());
-        (stream, theirs)
     }
 
     #[test]
@@ -437,23 +420,21 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_laden_is_not_read_until_its_client_has_finished() {
-        let (mut linger, (ours, mut theirs)) = (Linger::new(), suspicious());
-        let start = Instant::now();
-        linger.finish(ours, Some(Rc::from(&b"up"[..])), start);
+    fn a_client_that_passes_descriptors_is_closed_at_the_first_look() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let (passed, mut other) = UnixStream::pair().expect("a pair");
         theirs.write_all(b"hello").expect("room");
-        let mut now = start;
-        while now < start + LINGER / 2 {
-            now += PAUSE;
-            linger.tick(now);
-        }
-        assert_eq!(linger.len(), 1, "its client may still send");
-        theirs.shutdown(Half::Write).expect("half-closed");
-        linger.tick(now + LONGEST_PAUSE);
+        pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
+        drop(passed);
+        let ours = Stream::new(ours.into(), AddressFamily::Unix);
+        let (mut linger, start) = (Linger::new(), Instant::now());
+        linger.finish(ours, Some(Rc::from(&b"up"[..])), start);
+        linger.tick(start + PAUSE);
         assert!(linger.is_empty());
         let mut reply = String::new();
         theirs.read_to_string(&mut reply).expect("no reset");
         assert_eq!(reply, "up");
+        assert_eq!(other.read(&mut [0]).expect("closed"), 0);
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockType, getsockopt, send, sockopt};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockType, getsockopt, recv, send, sockopt};
 
 use crate::rights::{self, Refusal};
 
@@ -20,8 +19,13 @@ pub(crate) struct Stream {
 impl Stream {
     /// Of a socket of this family. A UNIX socket's kernel is asked to refuse passed descriptors.
     pub(crate) fn new(fd: OwnedFd, family: AddressFamily) -> Self {
-        let may_be_laden =
-            family == AddressFamily::Unix && rights::refuse(fd.as_fd()) != Refusal::Before;
+        let may_be_laden = family == AddressFamily::Unix
+            && match rights::refuse(fd.as_fd()) {
+                Refusal::Before => false,
+                // What was passed before is in the queue by now.
+                Refusal::FromNow => rights::may_be_queued(fd.as_fd()),
+                Refusal::Never => true,
+            };
         Stream {
             fd,
             family,
@@ -29,8 +33,7 @@ impl Stream {
         }
     }
 
-    /// Descriptors may have been passed to it: it must not be read, nor closed but by a
-    /// [`rights::Releaser`].
+    /// Descriptors may have been passed to it: it must not be closed but by a [`rights::Releaser`].
     pub(crate) fn may_be_laden(&self) -> bool {
         self.may_be_laden
     }
@@ -38,13 +41,22 @@ impl Stream {
     /// True where no client reads any more: the connection was reset (TCP), or the other end has
     /// been closed (UNIX). A client that has only half-closed still reads.
     pub(crate) fn has_gone(&self) -> bool {
-        self.tells_of(PollFlags::empty())
+        // POLLHUP and POLLERR always count.
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::empty())];
+        // A poll that fails (ENOMEM) says nothing; then the client counts as there.
+        poll(&mut fds, PollTimeout::ZERO) == Ok(1)
     }
 
-    /// The client will send nothing more.
-    pub(crate) fn has_finished(&self) -> bool {
-        // poll(2) has it, nix has not.
-        self.tells_of(PollFlags::from_bits_retain(libc::POLLRDHUP))
+    /// Reads what the client has sent, without waiting.
+    ///
+    /// # Errors
+    /// Those of recv(2); EPROTO where descriptors were passed, and the connection is to be closed.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> nix::Result<usize> {
+        let socket = self.fd.as_raw_fd();
+        if self.may_be_laden {
+            return rights::receive_unladen(socket, buffer, MsgFlags::empty());
+        }
+        recv(socket, buffer, MsgFlags::MSG_DONTWAIT)
     }
 
     /// True where the client reads no more, though it is there: a UNIX client has shut its side down
@@ -55,13 +67,6 @@ impl Stream {
             && getsockopt(&self.fd, sockopt::SockType) == Ok(SockType::Stream)
             && send(self.fd.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
                 == Err(Errno::EPIPE)
-    }
-
-    /// Whether one of these events has come, or POLLHUP or POLLERR, which always count. A poll that
-    /// fails (ENOMEM) says nothing; then the client counts as there.
-    fn tells_of(&self, events: PollFlags) -> bool {
-        let mut fds = [PollFd::new(self.fd.as_fd(), events)];
-        poll(&mut fds, PollTimeout::ZERO) == Ok(1)
     }
 }
 
@@ -109,9 +114,9 @@ mod tests {
     #[test]
     fn a_client_has_gone_when_it_cannot_read_any_more() {
         let (ours, theirs) = pair();
-        assert!(!ours.has_finished() && !ours.has_gone());
+        assert!(!ours.has_gone());
         theirs.shutdown(Shutdown::Write).expect("half-closed");
-        assert!(ours.has_finished() && !ours.has_gone());
+        assert!(!ours.has_gone());
         drop(theirs);
         wait_until_gone(&ours);
     }

@@ -94,6 +94,26 @@ pub(crate) fn find_zombie(child: Option<Pid>) -> Result<Option<Zombie>> {
     }))
 }
 
+/// Has nothing come with what a UNIX socket receives: no security label (SO_PASSSEC), no descriptor
+/// of the sender's process (SO_PASSPIDFD), as PassSecurity= and PassPIDFD= of systemd.socket(5) ask for.
+pub(crate) fn pass_no_extras(socket: BorrowedFd<'_>) {
+    let off: libc::c_int = 0;
+    let length = size_of_val(&off) as libc::socklen_t;
+    for option in [libc::SO_PASSSEC, libc::SO_PASSPIDFD] {
+        let fd = socket.as_raw_fd();
+        // SAFETY: `off` is ours, and `length` is its size. Kernels without the option refuse it.
+        let _ = unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                option,
+                (&raw const off).cast(),
+                length,
+            )
+        };
+    }
+}
+
 /// True where the launcher has set a signal to be ignored, as nohup(1) does.
 pub(crate) fn is_ignored(signal: Signal) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();

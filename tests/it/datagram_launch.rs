@@ -54,20 +54,23 @@ fn systemd_socket_activate() {
     });
 }
 
-/// The socket is the daemon's until it leaves, then xinetd's again, until somebody asks.
-#[test]
-fn a_socket_of_one_client_is_left_after_its_answer() {
-    let (ours, client) = [0; 2]
-        .map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port"))
-        .into();
-    client
-        .connect(ours.local_addr().expect("an address"))
-        .expect("a server");
-    ours.connect(client.local_addr().expect("an address"))
-        .expect("one client");
+/// The server's end of a datagram socket with one client, as socat's UDP-LISTEN,fork makes it, and the
+/// client.
+fn socket_of_one_client() -> (UdpSocket, UdpSocket) {
+    let [ours, client] = [0; 2].map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+    for (from, to) in [(&ours, &client), (&client, &ours)] {
+        let address = to.local_addr().expect("an address");
+        from.connect(address).expect("a peer");
+    }
     client
         .set_read_timeout(Some(crate::common::BOUND))
         .expect("SO_RCVTIMEO");
+    (ours, client)
+}
+
+#[test]
+fn a_socket_of_one_client_is_left_after_its_answer() {
+    let (ours, client) = socket_of_one_client();
     for _ in 0..3 {
         client.send(&[0]).expect("room");
     }
@@ -81,6 +84,18 @@ fn a_socket_of_one_client_is_left_after_its_answer() {
     assert_eq!(process.exit_status(), 0);
 }
 
+/// There is nobody to wait for any more.
+#[test]
+fn a_socket_whose_only_client_is_not_answered_is_left_as_well() {
+    let (ours, client) = socket_of_one_client();
+    client.send(&[0]).expect("room");
+    let mut process = Ruptimed::new(["--inetd", "--allow", "192.0.2.0/24"])
+        .on_stdio(ours)
+        .start();
+    assert_eq!(process.exit_status(), 0);
+}
+
+/// The socket is the daemon's until it leaves, then xinetd's again, until somebody asks.
 #[test]
 fn xinetd_wait() {
     if !is_installed("xinetd", "xinetd") {

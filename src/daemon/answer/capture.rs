@@ -5,7 +5,7 @@
 //! next, so that no answer was measured before its question, unless `--max-age` allows it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -40,7 +40,7 @@ pub(crate) struct Capture<W> {
     last_batch: usize,
     max_age: Duration,
     /// The last answer, and when its run was started, on [`uptime`]'s clock.
-    kept: Option<(Duration, Rc<[u8]>)>,
+    kept: Option<(Duration, Arc<[u8]>)>,
     /// Reused from run to run.
     buffer: Vec<u8>,
     cut: Fault,
@@ -111,7 +111,7 @@ impl<W> Capture<W> {
     }
 
     /// An answer that is young enough to be given without a run.
-    pub(crate) fn kept_answer(&self) -> Option<Rc<[u8]>> {
+    pub(crate) fn kept_answer(&self) -> Option<Arc<[u8]>> {
         let (started, answer) = self.kept.as_ref()?;
         (uptime()?.saturating_sub(*started) <= self.max_age).then(|| answer.clone())
     }
@@ -301,7 +301,7 @@ impl<W> Capture<W> {
     ) -> Option<Answered<W>> {
         let mut run = self.close(now)?;
         let is_silent = run.output.is_empty();
-        let answer: Rc<[u8]> = match ending {
+        let answer: Arc<[u8]> = match ending {
             _ if !is_silent => run.output.as_slice().into(),
             Ending::Exited(0) => commands.error("said nothing"),
             ending => commands.error(&ending.to_string()),

@@ -10,7 +10,7 @@ use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
@@ -93,7 +93,7 @@ impl Command {
     }
 
     /// The answer where there is none, as APUE's popen server gives it.
-    pub(crate) fn error(&self, reason: &str) -> Rc<[u8]> {
+    pub(crate) fn error(&self, reason: &str) -> Arc<[u8]> {
         format!("error: {self}: {reason}\n").into_bytes().into()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::os::fd::BorrowedFd;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -65,7 +65,7 @@ impl Commands {
     }
 
     /// The answer where there is none.
-    pub(super) fn error(&self, reason: &str) -> Rc<[u8]> {
+    pub(super) fn error(&self, reason: &str) -> Arc<[u8]> {
         self.command.error(reason)
     }
 
@@ -92,7 +92,7 @@ impl Commands {
     }
 
     /// Records that a command is being stopped, and gives the answer.
-    pub(super) fn too_late(&mut self, client: &dyn Display, late: Late, now: Instant) -> Rc<[u8]> {
+    pub(super) fn too_late(&mut self, client: &dyn Display, late: Late, now: Instant) -> Arc<[u8]> {
         if late.is_cut_short {
             log::cut_short(client, late.pid);
             return self.error(LEAVING);

@@ -17,7 +17,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::os::fd::{AsFd, AsRawFd};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -52,7 +52,7 @@ struct Lingering {
     number: u64,
     stream: Stream,
     /// The reply, and how much of it has gone; None once it has all gone.
-    unsent: Option<(Rc<[u8]>, usize)>,
+    unsent: Option<(Arc<[u8]>, usize)>,
     drained: usize,
     pause: Duration,
     deadline: Instant,
@@ -112,7 +112,12 @@ impl Linger {
 
     /// Ends a connection: sends `reply`, if there is one, half-closes, and keeps the descriptor
     /// until the client has closed too or its time is over. Gives false where the client has gone.
-    pub(crate) fn finish(&mut self, stream: Stream, reply: Option<Rc<[u8]>>, now: Instant) -> bool {
+    pub(crate) fn finish(
+        &mut self,
+        stream: Stream,
+        reply: Option<Arc<[u8]>>,
+        now: Instant,
+    ) -> bool {
         let mut ending = Lingering {
             number: self.next_number(),
             stream,
@@ -310,7 +315,7 @@ mod tests {
     fn a_client_that_closes_is_gone_at_the_first_look() {
         let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
         let start = Instant::now();
-        assert!(linger.finish(ours, Some(Rc::from(&b"up"[..])), start));
+        assert!(linger.finish(ours, Some(Arc::from(&b"up"[..])), start));
         let mut reply = String::new();
         theirs
             .read_to_string(&mut reply)
@@ -377,7 +382,7 @@ mod tests {
     fn a_reply_that_does_not_fit_waits_for_room_and_no_longer_than_its_time() {
         let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
         let start = Instant::now();
-        let reply: Rc<[u8]> = vec![b'x'; 4 << 20].into();
+        let reply: Arc<[u8]> = vec![b'x'; 4 << 20].into();
         linger.finish(ours, Some(reply.clone()), start);
         theirs.set_nonblocking(true).expect("non-blocking");
         let (mut got, mut chunk, mut now) = (0, vec![0; 64 << 10], start);
@@ -428,7 +433,7 @@ mod tests {
         drop(passed);
         let ours = Stream::new(ours.into(), AddressFamily::Unix);
         let (mut linger, start) = (Linger::new(), Instant::now());
-        linger.finish(ours, Some(Rc::from(&b"up"[..])), start);
+        linger.finish(ours, Some(Arc::from(&b"up"[..])), start);
         linger.tick(start + PAUSE);
         assert!(linger.is_empty());
         let mut reply = String::new();
@@ -463,7 +468,7 @@ mod tests {
     #[test]
     fn who_has_the_whole_reply_makes_room_before_who_has_not() {
         let (mut linger, (slow, _slow)) = (Linger::new(), pair());
-        let reply: Rc<[u8]> = vec![b'x'; 4 << 20].into();
+        let reply: Arc<[u8]> = vec![b'x'; 4 << 20].into();
         let start = Instant::now();
         linger.finish(slow, Some(reply), start);
         let later = start + SEND - LINGER;

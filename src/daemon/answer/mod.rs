@@ -11,7 +11,7 @@ pub(crate) mod commands;
 pub(crate) mod exec;
 pub(crate) mod linger;
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::capture::Capture;
@@ -46,11 +46,11 @@ pub(crate) enum Client {
 /// An answer, and who it is for. None: the command has written it.
 pub(crate) struct Answered<W> {
     pub(crate) clients: Vec<W>,
-    pub(crate) reply: Option<Rc<[u8]>>,
+    pub(crate) reply: Option<Arc<[u8]>>,
 }
 
 impl Answered<Client> {
-    fn connection(connection: Connection, reply: Option<Rc<[u8]>>) -> Self {
+    fn connection(connection: Connection, reply: Option<Arc<[u8]>>) -> Self {
         Answered {
             clients: vec![Client::Connection(connection)],
             reply,

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::socket::{DatagramSocket, Request};
+use super::socket::DatagramSocket;
 use crate::daemon::poll::Timed;
 use crate::rights::worker::Worker;
 
-/// Replies on their way into the file system at most; no more requests are taken then.
+/// Replies on their way into the file system at most; more are lost. It may not answer for as long as
+/// it likes, and other clients must not wait for it.
 const REPLIES: usize = 4096;
 /// From a job to a look at what the threads have done; doubled with each further look, up to the
 /// longest.
@@ -36,14 +37,10 @@ impl Helpers {
         self.discarding.len() > 0
     }
 
-    /// Some reply has not left yet.
+    /// Some reply has not left yet, and may soon.
     pub(crate) fn is_replying(&self) -> bool {
-        self.replying.len() > 0
-    }
-
-    /// True where the reply of one more request may be kept.
-    pub(crate) fn has_room(&self) -> bool {
-        self.replying.len() < REPLIES
+        let is_stuck = self.look.is_none_or(|(_, pause)| pause >= LONGEST_PAUSE);
+        self.replying.len() > 0 && !is_stuck
     }
 
     /// Has the next datagram received and thrown away.
@@ -54,17 +51,11 @@ impl Helpers {
         }
     }
 
-    /// Sends a reply, if it goes to the file system; else gives false.
-    pub(crate) fn reply(
-        &mut self,
-        socket: &DatagramSocket,
-        request: &Request,
-        answer: &[u8],
-        now: Instant,
-    ) -> bool {
-        let Some(job) = socket.reply_later(request, answer) else {
+    /// Has a reply sent; false where too many wait.
+    pub(crate) fn reply(&mut self, job: impl FnOnce() + Send + 'static, now: Instant) -> bool {
+        if self.replying.len() >= REPLIES {
             return false;
-        };
+        }
         self.replying.run(job);
         self.look = Some((now + PAUSE, PAUSE));
         true
@@ -81,8 +72,39 @@ impl Timed for Helpers {
             self.discarding.start();
             self.replying.start();
             let pause = (pause * 2).min(LONGEST_PAUSE);
-            let is_busy = self.is_discarding() || self.is_replying();
+            let is_busy = self.discarding.len() + self.replying.len() > 0;
             self.look = is_busy.then(|| (now + pause, pause));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_file_system_that_does_not_answer_holds_up_its_own_clients_only() {
+        let mut helpers = Helpers::new();
+        let (gate, wait) = mpsc::channel::<()>();
+        let start = Instant::now();
+        assert!(helpers.reply(move || assert!(wait.recv().is_err()), start));
+        assert!(helpers.is_replying(), "it may leave soon");
+        for _ in 1..REPLIES {
+            assert!(helpers.reply(|| (), start));
+        }
+        assert!(!helpers.reply(|| (), start), "one too many");
+        let mut now = start;
+        while helpers.is_replying() {
+            now = helpers.deadline().expect("a look");
+            helpers.tick(now);
+        }
+        assert!(now < start + 2 * LONGEST_PAUSE, "waited for too long");
+        drop(gate);
+        while let Some(at) = helpers.deadline() {
+            helpers.tick(at);
+            std::thread::yield_now();
+        }
+        assert!(helpers.reply(|| (), now));
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod rate_limit;
 pub(crate) mod service;
 pub(crate) mod socket;
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::epoll::EpollFlags;
@@ -59,7 +59,7 @@ impl Datagrams {
         self.services.iter().map(Service::state)
     }
 
-    /// There is nobody but single clients, who have been answered.
+    /// There is nobody but single clients, who have asked.
     pub(crate) fn are_served(&self) -> bool {
         self.services.iter().all(Service::is_served)
     }
@@ -111,7 +111,13 @@ impl Datagrams {
     }
 
     /// Sends an answer through the socket that the request came to, within the rate limit.
-    pub(crate) fn reply(&mut self, index: usize, request: Request, answer: Rc<[u8]>, now: Instant) {
+    pub(crate) fn reply(
+        &mut self,
+        index: usize,
+        request: Request,
+        answer: Arc<[u8]>,
+        now: Instant,
+    ) {
         if let Some(answer) = self.within_rate_limit(&request, answer, now) {
             self.services[index].reply(request, answer, now);
         }
@@ -123,9 +129,9 @@ impl Datagrams {
     fn within_rate_limit(
         &mut self,
         request: &Request,
-        answer: Rc<[u8]>,
+        answer: Arc<[u8]>,
         now: Instant,
-    ) -> Option<Rc<[u8]>> {
+    ) -> Option<Arc<[u8]>> {
         let Some(source) = request.peer().ip() else {
             return Some(answer);
         };

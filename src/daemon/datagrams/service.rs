@@ -2,7 +2,7 @@
 //! every errno of both is decided here or in [`socket`](super::socket).
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -23,11 +23,11 @@ pub(crate) struct Service {
     name: String,
     /// It is connected: all that comes is from one client (an inetd that makes a socket for each).
     has_one_client: bool,
-    has_replied: bool,
+    has_asked: bool,
     is_lost: bool,
     receiving: Fault,
     sending: Fault,
-    outbox: Outbox<(Request, Rc<[u8]>)>,
+    outbox: Outbox<(Request, Arc<[u8]>)>,
     helpers: Helpers,
 }
 
@@ -51,7 +51,7 @@ impl Service {
             socket: registry.watch(DatagramSocket::new(socket)?, token, interest),
             name,
             has_one_client,
-            has_replied: false,
+            has_asked: false,
             is_lost: false,
             receiving: Fault::default(),
             sending: Fault::default(),
@@ -76,9 +76,9 @@ impl Service {
         }
     }
 
-    /// Its only client has been answered.
+    /// Its only client has asked, whether or not it is to be answered.
     pub(crate) fn is_served(&self) -> bool {
-        self.has_one_client && self.has_replied
+        self.has_one_client && self.has_asked
     }
 
     /// Every reply has left.
@@ -89,8 +89,8 @@ impl Service {
     /// Polls for requests if there is room for them and no pause is on, else leaves them.
     pub(crate) fn arm(&mut self, room: bool, now: Instant) {
         let is_open = matches!(self.state(), SourceState::Open(_));
-        let has_room = self.outbox.has_room() && self.helpers.has_room();
-        let is_wanted = room && is_open && has_room && !self.helpers.is_discarding();
+        let has_room = self.outbox.has_room() && !self.helpers.is_discarding();
+        let is_wanted = room && is_open && has_room;
         if let Err(errno) = self.socket.arm(is_wanted) {
             log::receive_failed(self.receiving.fail(now), &self.name, errno);
         }
@@ -114,7 +114,9 @@ impl Service {
         if !self.outbox.has_room() || self.helpers.is_discarding() {
             return Taken::Nothing;
         }
-        match self.socket.receive() {
+        let received = self.socket.receive();
+        self.has_asked |= received.is_ok();
+        match received {
             Ok(Received::Request(request)) => {
                 log::receive_recovered(self.receiving.ok(), &self.name);
                 Taken::Request(request)
@@ -143,9 +145,11 @@ impl Service {
     }
 
     /// Sends a reply, or keeps it until there is room.
-    pub(crate) fn reply(&mut self, request: Request, answer: Rc<[u8]>, now: Instant) {
-        self.has_replied = true;
-        if self.helpers.reply(&self.socket, &request, &answer, now) {
+    pub(crate) fn reply(&mut self, request: Request, answer: Arc<[u8]>, now: Instant) {
+        if let Some(job) = self.socket.reply_later(&request, &answer) {
+            if !self.helpers.reply(job, now) {
+                log::reply_lost(&request.peer(), Errno::EAGAIN);
+            }
             return;
         }
         if !self.outbox.is_empty() || !self.send(&request, &answer, now) {

@@ -123,28 +123,33 @@ impl DatagramSocket {
     }
 
     fn unix(fd: OwnedFd) -> Self {
-        let may_be_laden = rights::refuse(fd.as_fd()) != Refusal::Before;
-        // What comes with every datagram would look like descriptors that do. Whoever has asked for
-        // more of the kind (SO_PASSSEC) has them received in a thread.
+        let may_be_laden = match rights::refuse(fd.as_fd()) {
+            // By an earlier process, which may have left some that came before.
+            Refusal::Before => rights::may_be_queued(fd.as_fd()),
+            Refusal::FromNow | Refusal::Never => true,
+        };
+        // What comes with every datagram would look like descriptors that do.
         let _ = setsockopt(&fd, sockopt::PassCred, &false);
         let _ = setsockopt(&fd, sockopt::ReceiveTimestamp, &false);
+        sys::pass_no_extras(fd.as_fd());
         DatagramSocket::Unix {
             fd: Arc::new(fd),
             may_be_laden,
         }
     }
 
-    /// A job for a thread of its own: receives one datagram, with whatever was passed, and throws it
-    /// away.
+    /// A job for a thread of its own: receives datagrams, with whatever was passed, and throws them
+    /// away, until one comes without.
     pub(crate) fn discard(&self) -> Option<impl FnOnce() + Send + 'static> {
         let DatagramSocket::Unix { fd, .. } = self else {
             return None;
         };
         let fd = Arc::clone(fd);
         Some(move || {
-            // Without room for descriptors, so that none is received: they are dropped. EAGAIN:
-            // another process that shares the socket was faster.
-            let _ = recv(fd.as_raw_fd(), &mut [0], NOW);
+            // Without room for descriptors, so that none is received: they are dropped.
+            while let Ok(true) = is_next_laden(fd.as_fd()) {
+                let _ = recv(fd.as_raw_fd(), &mut [0], NOW);
+            }
         })
     }
 
@@ -154,13 +159,13 @@ impl DatagramSocket {
     pub(crate) fn reply_later(
         &self,
         request: &Request,
-        answer: &[u8],
+        answer: &Arc<[u8]>,
     ) -> Option<impl FnOnce() + Send + 'static> {
         let (DatagramSocket::Unix { fd, .. }, Request::Unix(to)) = (self, request) else {
             return None;
         };
         to.path()?;
-        let (fd, to, answer) = (Arc::clone(fd), *to, Box::<[u8]>::from(answer));
+        let (fd, to, answer) = (Arc::clone(fd), *to, Arc::clone(answer));
         Some(move || {
             // Its client does not read or has gone: no other client is concerned.
             let _ = sendto(fd.as_raw_fd(), &answer, &to, NOW);
@@ -282,26 +287,25 @@ fn not_for_this_family(errno: Errno) -> nix::Result<()> {
     }
 }
 
-/// A peek leaves the datagram and what was passed with it where they are; without room for control
-/// messages it tells that there are some (recvmsg(2), MSG_CTRUNC).
+/// True where the next datagram was passed descriptors. A peek leaves it and them where they are;
+/// without room for control messages it tells that there are some (recvmsg(2), MSG_CTRUNC).
+fn is_next_laden(fd: BorrowedFd<'_>) -> nix::Result<bool> {
+    let mut content = [0];
+    let mut iov = [IoSliceMut::new(&mut content)];
+    let message = recvmsg::<()>(fd.as_raw_fd(), &mut iov, None, NOW | MsgFlags::MSG_PEEK)?;
+    Ok(message.flags.contains(MsgFlags::MSG_CTRUNC))
+}
+
 fn receive_unix(fd: BorrowedFd<'_>, may_be_laden: bool) -> nix::Result<Received> {
-    let receive = |flags: MsgFlags| {
-        let mut content = [0];
-        let mut iov = [IoSliceMut::new(&mut content)];
-        recvmsg::<UnixAddr>(fd.as_raw_fd(), &mut iov, None, NOW | flags)
-            .map(|message| (message.address, message.flags))
-    };
-    if may_be_laden
-        && receive(MsgFlags::MSG_PEEK)?
-            .1
-            .contains(MsgFlags::MSG_CTRUNC)
-    {
+    if may_be_laden && is_next_laden(fd)? {
         return Ok(Received::Laden);
     }
-    let (from, _) = receive(MsgFlags::empty())?;
+    let mut content = [0];
+    let mut iov = [IoSliceMut::new(&mut content)];
+    let message = recvmsg::<UnixAddr>(fd.as_raw_fd(), &mut iov, None, NOW)?;
     // The family alone, or nothing at all (unix(7)); nix panics when asked for the name of nothing.
     let is_named = |from: &UnixAddr| from.len() as usize > size_of::<sa_family_t>();
-    let Some(mut from) = from.filter(is_named) else {
+    let Some(mut from) = message.address.filter(is_named) else {
         return Ok(Received::Unanswerable("its socket has no name"));
     };
     sys::clamp(&mut from);
@@ -487,6 +491,38 @@ mod tests {
         ] {
             assert_eq!(is_a_servers(port, &[5000, 5001]), refused, "port {port}");
         }
+    }
+
+    /// The kernel refuses what is passed now, but an earlier process has left something.
+    #[test]
+    fn what_was_queued_for_an_earlier_process_is_known() {
+        let (ours, theirs) = UnixDatagram::pair().expect("a pair");
+        let (passed, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        rights::tests::pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
+        theirs.send(b"?").expect("room");
+        let copy = ours.try_clone().expect("a copy");
+        for socket in [
+            DatagramSocket::unix(copy.into()),
+            DatagramSocket::unix(ours.into()),
+        ] {
+            assert!(matches!(socket.receive(), Ok(Received::Laden)));
+        }
+        let socket = DatagramSocket::unix(theirs.into());
+        assert!(matches!(socket.receive(), Err(Errno::EAGAIN)));
+    }
+
+    #[test]
+    fn all_that_is_laden_is_discarded_and_nothing_else() {
+        let (ours, theirs) = UnixDatagram::pair().expect("a pair");
+        let (passed, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        for _ in 0..3 {
+            rights::tests::pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
+        }
+        theirs.send(b"?").expect("room");
+        let socket = DatagramSocket::unix(ours.into());
+        assert!(matches!(socket.receive(), Ok(Received::Laden)));
+        socket.discard().expect("a UNIX socket")();
+        assert!(matches!(socket.receive(), Ok(Received::Unanswerable(_))));
     }
 
     #[test]

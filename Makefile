@@ -96,8 +96,9 @@ build:
 run: build
 	@tests/try '$(BUILT)'
 
+# These tests wait more than they work.
 test:
-	$(CARGO) test $(CARGOFLAGS) --lib --test it
+	$(CARGO) test $(CARGOFLAGS) --lib --test it -- --test-threads 8
 
 check:
 	tests/needs

@@ -11,7 +11,7 @@ MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 PRESETDIR ?= $(PREFIX)/lib/systemd/system-preset
 CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
-# These are read in /usr/lib or /etc/firewalld, and in /etc, only; nothing goes beyond another PREFIX unasked.
+# firewalld reads /usr/lib and /etc, ufw only /etc. With another PREFIX nothing is installed outside it.
 FIREWALLDDIR ?= $(PREFIX)/lib/firewalld/services
 UFWDIR ?= $(if $(filter /usr /usr/,$(PREFIX)),,$(PREFIX))/etc/ufw/applications.d
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
@@ -20,19 +20,19 @@ ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 DOCDIR ?= $(PREFIX)/share/doc/ruptime
 
-# For which systemd: keys that older ones do not know are added to the units by it. The number alone.
+# The number of the systemd that will read the units: keys that older versions do not know depend on it.
 SYSTEMD_VERSION ?= $(shell { pkg-config --modversion systemd || systemctl --version; } 2>/dev/null | \
 	sed -n '1s/[^0-9]*\([0-9]*\).*/\1/p')
 
 CARGO ?= cargo
-# The packages build with --offline besides.
+# The packages add --offline.
 CARGOFLAGS ?= --locked
-# Said to cargo, whose own settings might name another.
+# Passed to cargo, whose own settings may name another directory.
 TARGETDIR = $(or $(CARGO_TARGET_DIR),target)
 BUILT = $(TARGETDIR)/release
 BENCHDIR = $(or $(CARGO_TARGET_DIR),tests/bench/target)
 
-# What is installed, and in which of the packages it is.
+# The parts to install, one for each package.
 PARTS ?= client daemon
 INSTALLED = $(foreach part,$(PARTS),$(INSTALLED_$(part)))
 
@@ -121,7 +121,7 @@ lint:
 	shellcheck -x $(SCRIPTS)
 	mandoc -Tlint -Wwarning packaging/man/*.[18]
 
-# What it needs beyond make check's packages, it names.
+# It names what it needs besides the packages of make check.
 bench: build
 	tests/bench/run $(FLAGS)
 
@@ -129,8 +129,8 @@ soak: build
 	$(CARGO) build $(CARGOFLAGS) --release --manifest-path tests/bench/Cargo.toml --target-dir '$(BENCHDIR)'
 	tests/soak/run '$(BUILT)/ruptimed' '$(BENCHDIR)/release/load'
 
-# The units name /usr/sbin; elsewhere they are rewritten. From systemd 258 on, the UNIX socket takes no
-# descriptors (Linux 6.16 and newer).
+# The units name the programs in /usr; for another PREFIX they are rewritten. From systemd 258 on, the kernel
+# can refuse descriptors that are passed to the UNIX sockets (with Linux 6.16 or newer).
 install:
 	@test -x '$(BUILT)/ruptimed' || { echo "nothing is built yet: run 'make build' first (not as root)" >&2; exit 1; }
 	@set -e; systemd='$(SYSTEMD_VERSION)'; for file in $(INSTALLED); do \

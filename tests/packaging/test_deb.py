@@ -148,7 +148,7 @@ class Deb(PackageTest):
         self.assertIn("error: /no/such/command", self.machine.run("ruptime", TCP, check=False).stderr)
         self.machine.run("journalctl", "--sync")
         told = self.machine.run("journalctl", "-x", "-u", "ruptime.service", "--no-pager").stdout
-        self.assertIn("The command that answers cannot be started", told)
+        self.assertIn("The command cannot be started", told)
         self.assertIn("/no/such/command could not be started", told)
 
     def test_the_packages_own_test(self):

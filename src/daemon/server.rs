@@ -166,7 +166,7 @@ impl Server {
     fn arm(&mut self, now: Instant) {
         let is_serving = self.stop.is_none();
         let room = is_serving && self.room() != Room::Full;
-        self.intake.arm(room, !self.linger.is_laden(), now);
+        self.intake.arm(room, self.has_room_for_unix(), now);
         let room = is_serving && self.answers.has_room_for_datagram();
         self.datagrams.arm(room, now);
     }
@@ -238,6 +238,10 @@ impl Server {
         }
     }
 
+    fn has_room_for_unix(&self) -> bool {
+        self.admission.has_room_for_unix(self.linger.suspicious())
+    }
+
     /// Takes connections from the listeners that are ready, while there is room.
     fn accept(&mut self, ready: &[Ready], now: Instant) {
         if self.stop.is_some() {
@@ -259,7 +263,7 @@ impl Server {
             if !has_room {
                 return;
             }
-            let Some(connection) = self.intake.accept(now) else {
+            let Some(connection) = self.intake.accept(self.has_room_for_unix(), now) else {
                 return;
             };
             self.admit(connection, now);

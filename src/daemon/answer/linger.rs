@@ -43,10 +43,6 @@ const READ_SIZE: usize = 16 << 10;
 const SEND: Duration = Duration::from_secs(5);
 /// Connections that are looked at in one turn of the loop.
 const LOOKS: usize = 512;
-/// Connections that wait to be closed in a thread of their own: beyond that no more UNIX clients are
-/// taken, so that those who pass descriptors hold up themselves.
-const LADEN: usize = 256;
-
 struct Lingering {
     /// Later ones have higher numbers; a new one when all of the reply has gone.
     number: u64,
@@ -76,6 +72,8 @@ pub(crate) struct Linger {
     /// When to look at which of them. One that is in neither map any more has made room.
     looks: BinaryHeap<Reverse<(Instant, u64)>>,
     last_number: u64,
+    /// How many of them may be laden.
+    suspicious: usize,
     releaser: Releaser,
     /// When to see what the releaser has done, of which nothing else tells.
     recount: Option<Instant>,
@@ -89,6 +87,7 @@ impl Linger {
             sending: BTreeMap::new(),
             looks: BinaryHeap::new(),
             last_number: 0,
+            suspicious: 0,
             releaser: Releaser::new(),
             recount: None,
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
@@ -105,9 +104,9 @@ impl Linger {
         self.draining.is_empty() && self.sending.is_empty()
     }
 
-    /// So many laden connections wait to be closed that no more should come.
-    pub(crate) fn is_laden(&self) -> bool {
-        self.releaser.len() >= LADEN
+    /// How many of them belong to connections that may be laden, or are.
+    pub(crate) fn suspicious(&self) -> usize {
+        self.suspicious + self.releaser.len()
     }
 
     /// Ends a connection: sends `reply`, if there is one, half-closes, and keeps the descriptor
@@ -179,12 +178,10 @@ impl Linger {
     /// whole reply only where there is no other. False where that made none.
     pub(crate) fn evict(&mut self) -> bool {
         let full = self.len();
-        while let Some((_, ending)) = self
-            .draining
-            .pop_first()
-            .or_else(|| self.sending.pop_first())
-        {
-            self.close(ending.stream);
+        while let Some(number) = self.oldest() {
+            if let Some(ending) = self.take(number) {
+                self.close(ending.stream);
+            }
             if self.is_empty() {
                 self.looks.clear();
             }
@@ -202,12 +199,20 @@ impl Linger {
             Some(_) => &mut self.sending,
             None => &mut self.draining,
         };
+        self.suspicious += usize::from(ending.stream.may_be_laden());
         stage.insert(ending.number, ending);
     }
 
     fn take(&mut self, number: u64) -> Option<Lingering> {
         let draining = self.draining.remove(&number);
-        draining.or_else(|| self.sending.remove(&number))
+        let ending = draining.or_else(|| self.sending.remove(&number))?;
+        self.suspicious -= usize::from(ending.stream.may_be_laden());
+        Some(ending)
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        let first = |stage: &BTreeMap<u64, _>| stage.first_key_value().map(|(number, _)| *number);
+        first(&self.draining).or_else(|| first(&self.sending))
     }
 
     fn next_number(&mut self) -> u64 {

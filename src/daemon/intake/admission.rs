@@ -18,8 +18,10 @@ pub(crate) struct Admission {
     sources: Sources,
     /// Connections, held and lingering, that the descriptor limit allows.
     capacity: usize,
-    /// Connections that are being served or wait for it.
+    /// Connections that are being served or wait for it, and those of them to which descriptors may
+    /// have been passed.
     held: usize,
+    suspicious: usize,
 }
 
 /// A connection that was admitted, and its place in its source's count.
@@ -56,6 +58,7 @@ impl Admission {
             sources: Sources::new(options.max_per_source),
             capacity,
             held: 0,
+            suspicious: 0,
         }
     }
 
@@ -68,6 +71,13 @@ impl Admission {
         } else {
             Room::Full
         }
+    }
+
+    /// Whether one more connection of a UNIX socket may be accepted while `lingering` others, to which
+    /// descriptors may have been passed, are being ended: who passes some can delay the end, and must
+    /// not use up the descriptors of all others.
+    pub(crate) fn has_room_for_unix(&self, lingering: usize) -> bool {
+        self.suspicious + lingering < self.capacity.div_ceil(2)
     }
 
     /// Admits a connection, or turns it away. The kernel is asked who it is only where that matters.
@@ -90,12 +100,14 @@ impl Admission {
             return Err(TurnedAway(stream, reply));
         };
         self.held += 1;
+        self.suspicious += usize::from(stream.may_be_laden());
         Ok(Connection { stream, place })
     }
 
     /// Gives back what an admitted connection held, and its descriptor, to be ended.
     pub(crate) fn release(&mut self, connection: Connection) -> Stream {
         self.held -= 1;
+        self.suspicious -= usize::from(connection.stream.may_be_laden());
         self.sources.leave(connection.place);
         connection.stream
     }
@@ -203,8 +215,9 @@ pub(crate) struct Place(Option<Source>);
 mod tests {
     use super::*;
     use crate::daemon::intake::stream::wait_until_gone;
+    use crate::rights::tests::pass;
     use clap::Parser;
-    use nix::sys::socket::AddressFamily;
+    use nix::sys::socket::{AddressFamily, MsgFlags};
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
 
@@ -340,5 +353,25 @@ mod tests {
         assert_eq!(admission.room(0), Room::Full);
         admission.release(connection);
         assert_eq!(admission.room(0), Room::Free);
+    }
+
+    #[test]
+    fn those_who_may_pass_descriptors_have_half_of_them() {
+        let mut admission = admission(&[], 4);
+        let (passed, _other) = UnixStream::pair().expect("a pair");
+        let laden = || {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
+            (theirs, Stream::new(ours.into(), AddressFamily::Unix))
+        };
+        let ((_first, one), (_second, other)) = (laden(), laden());
+        assert!(admission.has_room_for_unix(1) && !admission.has_room_for_unix(2));
+        let one = admission.admit(one).expect("admitted");
+        assert!(!admission.has_room_for_unix(1));
+        let _other = admission.admit(other).expect("admitted");
+        assert!(!admission.has_room_for_unix(0));
+        assert_eq!(admission.room(0), Room::Free);
+        admission.release(one);
+        assert!(admission.has_room_for_unix(0));
     }
 }

@@ -79,13 +79,16 @@ impl Intake {
         self.pending > 0
     }
 
-    /// Takes a connection from the ready listeners, one from each in turn.
-    pub(crate) fn accept(&mut self, now: Instant) -> Option<Stream> {
+    /// Takes a connection from the ready listeners, one from each in turn; none from UNIX sockets
+    /// where there is no room for those.
+    pub(crate) fn accept(&mut self, unix_room: bool, now: Instant) -> Option<Stream> {
         while !self.ready.is_empty() {
             self.turn %= self.ready.len();
             self.pending = self.pending.saturating_sub(1);
             let index = self.ready[self.turn];
-            if let Some(connection) = self.listeners[index].accept(now) {
+            let listener = &mut self.listeners[index];
+            let has_room = unix_room || !listener.is_unix();
+            if let Some(connection) = has_room.then(|| listener.accept(now)).flatten() {
                 self.next = index + 1;
                 self.turn += 1;
                 return Some(connection);
@@ -117,7 +120,7 @@ mod tests {
     /// The ports that the next connections were made to.
     fn ports(intake: &mut Intake, count: usize) -> Vec<u16> {
         let now = Instant::now();
-        let connections = (0..count).map_while(|_| intake.accept(now));
+        let connections = (0..count).map_while(|_| intake.accept(true, now));
         connections
             .map(|stream| {
                 TcpStream::from(OwnedFd::from(stream))

@@ -25,7 +25,7 @@ INSTALLED = pathlib.Path("/run/installed")
 
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/system/run", description=__doc__.splitlines()[0])
-    parser.add_argument("release", nargs="?", default="all", choices=[*roots.RELEASES, "all"])
+    parser.add_argument("release", nargs="?", default="all", choices=[*roots.SYSTEMD, "all"])
     parser.add_argument("--cost", type=int, metavar="ROUNDS",
                         help="test nothing, but measure what each directive of the sandbox costs")
     parser.add_argument("word", nargs="*", help="run only tests whose name has one of these")
@@ -47,10 +47,11 @@ def private_mounts():
     pathlib.Path("/run/systemd/nspawn").mkdir(parents=True)
 
 
-def install():
-    """The tree that a package would install, as a layer over every root."""
-    subprocess.run(["make", "-s", "-C", str(REPOSITORY), "install", f"DESTDIR={INSTALLED}", "PREFIX=/usr",
-                    f"BUILT={os.environ['RUPTIME_BIN_DIR']}"], check=True, stdout=subprocess.DEVNULL)
+def install(release):
+    """The tree that a package of this release would install, as a layer over its root."""
+    subprocess.run(["make", "-s", "-C", str(REPOSITORY), "install", f"DESTDIR={INSTALLED / release}", "PREFIX=/usr",
+                    f"SYSTEMD_VERSION={roots.SYSTEMD[release]}", f"BUILT={os.environ['RUPTIME_BIN_DIR']}"],
+                   check=True, stdout=subprocess.DEVNULL)
 
 
 class Result(unittest.TextTestResult):
@@ -87,7 +88,7 @@ def tests_of(release, words):
         for name, made in vars(importlib.import_module(module.stem)).items():
             if not (isinstance(made, type) and issubclass(made, SystemTest)) or made is SystemTest:
                 continue
-            case = type(name, (made,), {"release": release, "installed": INSTALLED})
+            case = type(name, (made,), {"release": release, "installed": INSTALLED / release})
             tests = unittest.defaultTestLoader.loadTestsFromTestCase(case)
             suite.addTests(test for test in tests
                            if not words or any(word in str(test) for word in words))
@@ -96,7 +97,7 @@ def tests_of(release, words):
 
 def measure(releases, rounds):
     for release in releases:
-        machine = Machine(f"{release}-cost", roots.path(release), INSTALLED)
+        machine = Machine(f"{release}-cost", roots.path(release), INSTALLED / release)
         try:
             machine.boot()
             print(release)
@@ -112,7 +113,8 @@ def main():
     releases = list(roots.RELEASES) if args.release == "all" else [args.release]
     with roots.ready(releases):
         private_mounts()
-        install()
+        for release in releases:
+            install(release)
         if args.cost:
             return measure(releases, args.cost)
         suite = unittest.TestSuite(tests_of(release, args.word) for release in releases)

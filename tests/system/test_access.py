@@ -1,6 +1,11 @@
 """Who may ask: a network, a group, this machine only. Each with somebody who is turned away."""
 
-from case import SystemTest
+import os
+import re
+import socket
+
+import roots
+from case import UNIX, SystemTest
 
 
 class Access(SystemTest):
@@ -61,6 +66,20 @@ class Access(SystemTest):
                 self.machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
                                  "ruptime", "unix:/run/ruptime.sock", check=False), "[Pp]ermission denied")
             self.assert_answers("unix:/run/ruptime.sock")
+
+    def test_new_systemds_refuse_descriptors(self):
+        """From the first connection on, without the daemon's help: here it only sleeps."""
+        kernel = tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups()))
+        if int(roots.SYSTEMD[self.release]) < 258 or kernel < (6, 16):
+            self.skipTest("AcceptFileDescriptors= needs systemd 258 and Linux 6.16")
+        self.machine.exec_start("ruptime.service", "/bin/sleep infinity", "Type=exec\n")
+        self.started()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.machine.path(UNIX)))
+            with self.assertRaises(PermissionError):
+                socket.send_fds(client, [b"?"], [0])
+        told = [record["MESSAGE"] for record in self.records(UNIT="ruptime.socket")]
+        self.assertFalse(any("AcceptFileDescriptors" in message for message in told), told)
 
     def test_only_this_machine(self):
         machine = self.machine

@@ -257,7 +257,7 @@ impl Server {
             // a client that certainly waits.
             let has_room = match self.room() {
                 Room::Free => true,
-                Room::AfterEviction => self.intake.is_pending() && self.linger.evict(),
+                Room::AfterEviction => self.intake.is_pending() && self.linger.evict(now),
                 Room::Full => false,
             };
             if !has_room {
@@ -278,7 +278,7 @@ impl Server {
                 self.answers.connection(connection, now);
                 self.deliver(now);
             }
-            Err(TurnedAway(stream, reply)) => self.linger.dismiss(stream, reply),
+            Err(TurnedAway(stream, reply)) => self.linger.dismiss(stream, reply, now),
         }
     }
 

@@ -127,7 +127,7 @@ impl Linger {
         };
         match ending.send(now) {
             Next::Close => {
-                self.close(ending.stream);
+                self.close(ending.stream, now);
                 false
             }
             Next::Soon | Next::Later => {
@@ -139,18 +139,23 @@ impl Linger {
 
     /// Half-closes and closes at once, for a client that is turned away with a word: to linger with
     /// each would let a flood take our descriptors.
-    pub(crate) fn dismiss(&mut self, stream: Stream, word: &[u8]) {
+    pub(crate) fn dismiss(&mut self, stream: Stream, word: &[u8], now: Instant) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         // Whatever fails here, the client is gone or not reading, and was not to be served.
         let _ = send(stream.as_fd().as_raw_fd(), word, flags);
         let _ = shutdown(stream.as_fd().as_raw_fd(), Shutdown::Write);
-        self.close(stream);
+        self.close(stream, now);
     }
 
     /// Closes a connection.
-    pub(crate) fn close(&mut self, stream: Stream) {
-        if stream.may_be_laden() {
-            self.releaser.release(stream.into());
+    fn close(&mut self, stream: Stream, now: Instant) {
+        if !stream.may_be_laden() {
+            return;
+        }
+        self.releaser.release(stream.into());
+        if self.releaser.len() > 0 {
+            // The listeners may stay unpolled until it is done.
+            self.recount.get_or_insert(now + PAUSE);
         }
     }
 
@@ -169,18 +174,18 @@ impl Linger {
             Next::Later if now < ending.deadline => {
                 ending.pause = (ending.pause * 2).min(LONGEST_PAUSE);
             }
-            _ => return self.close(ending.stream),
+            _ => return self.close(ending.stream, now),
         }
         self.keep(ending, now);
     }
 
     /// Closes the one that has been here longest, to make room; one that has not been sent its
     /// whole reply only where there is no other. False where that made none.
-    pub(crate) fn evict(&mut self) -> bool {
+    pub(crate) fn evict(&mut self, now: Instant) -> bool {
         let full = self.len();
         while let Some(number) = self.oldest() {
             if let Some(ending) = self.take(number) {
-                self.close(ending.stream);
+                self.close(ending.stream, now);
             }
             if self.is_empty() {
                 self.looks.clear();
@@ -447,6 +452,38 @@ mod tests {
         assert_eq!(other.read(&mut [0]).expect("closed"), 0);
     }
 
+    /// Whoever finds no room before the thread is done is told of it by nothing but this deadline.
+    #[test]
+    fn the_releaser_is_looked_at_after_whatever_gave_it_work() {
+        let start = Instant::now();
+        let closed_by: [fn(&mut Linger, Stream, Instant); 4] = [
+            |linger, stream, now| linger.close(stream, now),
+            |linger, stream, now| linger.dismiss(stream, b"no", now),
+            |linger, stream, now| {
+                linger.finish(stream, None, now);
+                linger.tick(now + PAUSE);
+            },
+            |linger, stream, now| {
+                linger.finish(stream, None, now);
+                linger.evict(now);
+            },
+        ];
+        for close in closed_by {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            let (passed, _other) = UnixStream::pair().expect("a pair");
+            pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
+            let mut linger = Linger::new();
+            close(
+                &mut linger,
+                Stream::new(ours.into(), AddressFamily::Unix),
+                start,
+            );
+            assert!(linger.is_empty());
+            let waiting = linger.len();
+            assert!(waiting == 0 || linger.deadline().is_some());
+        }
+    }
+
     #[test]
     fn looks_are_few_while_nothing_moves() {
         let (mut linger, (ours, _theirs)) = (Linger::new(), pair());
@@ -464,9 +501,10 @@ mod tests {
     #[test]
     fn the_oldest_makes_room() {
         let (mut linger, (ours, theirs)) = (Linger::new(), pair());
-        assert!(!linger.evict());
-        linger.finish(ours, None, Instant::now());
-        assert!(linger.evict() && linger.is_empty());
+        let now = Instant::now();
+        assert!(!linger.evict(now));
+        linger.finish(ours, None, now);
+        assert!(linger.evict(now) && linger.is_empty());
         drop(theirs);
     }
 
@@ -483,16 +521,16 @@ mod tests {
         linger.tick(later + PAUSE);
         linger.finish(second, None, later + PAUSE);
         assert_eq!((linger.draining.len(), linger.sending.len()), (2, 1));
-        assert!(linger.evict());
+        assert!(linger.evict(later));
         assert_eq!((linger.draining.len(), linger.sending.len()), (1, 1));
         of_first.set_nonblocking(true).expect("non-blocking");
         assert_eq!(
             of_first.write(b"x").map_err(|error| error.kind()),
             Err(BrokenPipe)
         );
-        assert!(linger.evict());
+        assert!(linger.evict(later));
         assert_eq!((linger.draining.len(), linger.sending.len()), (0, 1));
-        assert!(linger.evict() && linger.is_empty());
+        assert!(linger.evict(later) && linger.is_empty());
         assert_eq!(linger.deadline(), None);
     }
 }

@@ -232,7 +232,8 @@ impl Server {
     /// Whether one more connection can be taken, if need be in the place of one that lingers.
     fn room(&self) -> Room {
         if self.answers.has_room_for_connection() {
-            self.admission.room(self.linger.len())
+            self.admission
+                .room(self.linger.len(), !self.linger.is_empty())
         } else {
             Room::Full
         }

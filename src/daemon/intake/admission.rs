@@ -62,11 +62,12 @@ impl Admission {
         }
     }
 
-    /// Whether one more connection may be accepted while `lingering` others are being ended.
-    pub(crate) fn room(&self, lingering: usize) -> Room {
+    /// Whether one more connection may be accepted while `lingering` others are being ended, any of
+    /// which could be closed now or, unless `can_evict`, none.
+    pub(crate) fn room(&self, lingering: usize, can_evict: bool) -> Room {
         if self.held + lingering < self.capacity {
             Room::Free
-        } else if lingering > 0 {
+        } else if can_evict {
             Room::AfterEviction
         } else {
             Room::Full
@@ -343,16 +344,21 @@ mod tests {
     #[test]
     fn the_descriptors_bound_the_connections() {
         let mut admission = admission(&[], 2);
-        assert_eq!(admission.room(0), Room::Free);
+        assert_eq!(admission.room(0, false), Room::Free);
         let (_theirs, ours) = tcp();
         let connection = admission.admit(ours).expect("admitted");
-        assert_eq!(admission.room(0), Room::Free);
-        assert_eq!(admission.room(1), Room::AfterEviction);
+        assert_eq!(admission.room(0, false), Room::Free);
+        assert_eq!(admission.room(1, true), Room::AfterEviction);
+        assert_eq!(
+            admission.room(1, false),
+            Room::Full,
+            "it waits for a thread"
+        );
         let (_theirs, ours) = tcp();
         let _second = admission.admit(ours).expect("admitted");
-        assert_eq!(admission.room(0), Room::Full);
+        assert_eq!(admission.room(0, false), Room::Full);
         admission.release(connection);
-        assert_eq!(admission.room(0), Room::Free);
+        assert_eq!(admission.room(0, false), Room::Free);
     }
 
     #[test]
@@ -370,7 +376,7 @@ mod tests {
         assert!(!admission.has_room_for_unix(1));
         let _other = admission.admit(other).expect("admitted");
         assert!(!admission.has_room_for_unix(0));
-        assert_eq!(admission.room(0), Room::Free);
+        assert_eq!(admission.room(0, false), Room::Free);
         admission.release(one);
         assert!(admission.has_room_for_unix(0));
     }

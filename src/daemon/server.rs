@@ -360,9 +360,14 @@ impl Server {
         {
             return Err("no listener is left".to_owned());
         }
-        if self.idle_at().is_some_and(|at| at <= now) && !is_awaited(self.sources()) {
-            self.manager.stopping();
-            return Ok(Some("no requests"));
+        if self.idle_at().is_some_and(|at| at <= now) {
+            if !is_awaited(self.sources()) {
+                self.manager.stopping();
+                return Ok(Some("no requests"));
+            }
+            // There may be no room for that client yet, and a deadline that has passed would have
+            // the loop turn without a pause.
+            self.last_active = now;
         }
         Ok(None)
     }

@@ -189,6 +189,32 @@ fn what_was_passed_before_the_daemon_came_holds_up_nobody() {
     }
 }
 
+/// Attackers use up all the descriptors that UNIX clients may have. When the thread has closed their
+/// connections, nothing but the daemon's own deadline tells it that there is room again.
+#[test]
+fn a_client_that_finds_no_room_is_answered_when_there_is_some() {
+    for (limit, attackers, handoff) in [(16, 3, "capture"), (13, 1, "exec")] {
+        let dir = TempDir::new();
+        let (listener, unix) = Address::Unix(dir.join("s")).listen();
+        let clients: Vec<Client> = (0..attackers).map(|_| unix.connect()).collect();
+        let pass = |client: &Client| Lingering::new().pass(client.socket());
+        let _peers: Vec<_> = clients
+            .iter()
+            .map(|client| pass(client).expect("passed"))
+            .collect();
+        let _process = Ruptimed::new(["--handoff", handoff])
+            .script("sleep 0.3; echo hi", "")
+            .inherit(listener)
+            .change(|launch| launch.prologue(&format!("ulimit -n {limit}")))
+            .start();
+        for client in &clients {
+            assert_eq!(client.reply(), "hi\n");
+        }
+        let honest = unix.connect();
+        assert_eq!(honest.reply(), "hi\n");
+    }
+}
+
 /// One connection, as `Accept=yes` and inetd hand it over: it is answered, and the process ends.
 #[test]
 fn a_connection_that_was_handed_over_is_answered() {

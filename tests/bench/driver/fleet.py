@@ -7,16 +7,19 @@ server on a wildcard address that is bound to the loopback device plays all host
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
 from .measure import Bench, interleaved
 from .process import Failed, Process, installed, located
-from .servers import MATCHED, activated, datagram_socket, floor
+from .servers import MATCHED, Programs, activated, datagram_socket, floor
 
 # As many nc at once as the daemon runs commands.
 PARALLEL = 64
 LIMIT = 300.0
+# A reply as it came, or a row of the table.
+ANSWER = re.compile(rb"load average|  up +.* load ")
 
 
 def addresses(count: int) -> list[str]:
@@ -37,6 +40,21 @@ def fleet_section(bench: Bench) -> None:
                     for name, argv in interleaved(contestants(bench, hosts, port), round_):
                         run(bench, name, argv, count, round_)
                 datagrams(bench, hosts, count, round_)
+
+
+def million_section(bench: Bench) -> None:
+    """As many hosts as a list may hold: whether time stays in proportion, and memory small. Once, not every round."""
+    with tempfile.TemporaryDirectory(prefix="ruptime-bench.") as folder:
+        hosts = Path(folder) / "hosts"
+        for count in bench.plan.many_hosts:
+            with hosts.open("w") as file:
+                file.writelines(f"{address}\n" for address in addresses(count))
+            local = ["accept", "--listen", "0.0.0.0:0", "--only-loopback"]
+            with floor(bench.programs, "", "floor", *local).start(MATCHED) as running:
+                port = running.target.rpartition(":")[2]
+                ruptime = [str(bench.programs.ruptime), "--timeout", "30", "--port", port, "-f", str(hosts)]
+                for format_ in ("jsonl", "table"):
+                    run(bench, f"ruptime, {format_}", [*ruptime, "-o", format_], count, 0, section="million")
 
 
 def contestants(bench: Bench, hosts: Path, port: str) -> list[tuple[str, list[str]]]:
@@ -72,26 +90,39 @@ def datagrams(bench: Bench, hosts: Path, count: int, round_: int) -> None:
             bench.leave_out(f"ruptime --udp over {count} hosts", e)
 
 
-def run(bench: Bench, name: str, argv: list[str], count: int, round_: int) -> None:
+def run(
+    bench: Bench,
+    name: str,
+    argv: list[str],
+    count: int,
+    round_: int,
+    section: str = "fleet",
+    env: dict | None = None,
+) -> None:
     try:
-        sample = once(bench, argv)
+        sample = once(bench.programs, argv, env)
     except Failed as e:
         bench.leave_out(f"{name} over {count} hosts", e)
         return
-    bench.keep("fleet", name, hosts=count, round=round_, **sample)
-    bench.say(f"  fleet {name:28} {count:6} hosts {sample['seconds']:8.3f} s, {sample['lines']} answers")
+    bench.keep(section, name, hosts=count, round=round_, **sample)
+    bench.say(f"  {section} {name:28} {count:7} hosts {sample['seconds']:8.3f} s, {sample['lines']} answers")
 
 
-def once(bench: Bench, argv: list[str]) -> dict:
+def once(programs: Programs, argv: list[str], env: dict | None = None) -> dict:
     """One run: its time, its CPU seconds (children it waited for included), its memory, its answers."""
-    with tempfile.TemporaryFile() as out, Process(
-        [str(bench.programs.floor), "weigh", "--", *argv], {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, stdout=out
-    ) as process:
-        status, _ = process.finish(LIMIT)
-        if status != 0:
-            raise Failed(process.complaint())
-        out.seek(0)
-        *lines, weight = out.read().splitlines()
+    # A memory of its own: neither the user's is read, nor is it written.
+    with tempfile.TemporaryDirectory(prefix="ruptime-bench.") as home, tempfile.TemporaryFile() as out:
+        env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": home, **(env or {})}
+        with Process([str(programs.floor), "weigh", "--", *argv], env, stdout=out) as process:
+            status, _ = process.finish(LIMIT)
+            out.seek(0)
+            answers, weight = 0, b""
+            for line in out:
+                answers += ANSWER.search(weight) is not None
+                weight = line
+            if status != 0 or answers == 0:
+                raise Failed(process.complaint())
     found = json.loads(weight)
+    # That some hosts did not answer shows in the number of answers.
     found.pop("status")
-    return {**found, "lines": sum(b"load average" in line for line in lines)}
+    return {**found, "lines": answers}

@@ -14,6 +14,12 @@ from .stats import Samples, Spread, best_peer, in_turn, ratio
 EXEC = "ruptimed exec"
 CAPTURE = "ruptimed capture"
 DATAGRAM = "ruptimed datagram"
+# The least that a server which runs a command for each connection can do, its clients beside it.
+LEAST = "floor: accept, run, close"
+DATAGRAM_FLOOR = "floor: datagram"
+PKTINFO_FLOOR = "floor: datagram, from the address asked"
+# The best of the others on every machine so far.
+PAIRED = "tcpserver"
 CEILING = "ceiling: one run an answer"
 AGED = ", max-age 1"
 
@@ -56,6 +62,7 @@ def all_goals(samples: Samples) -> list[Goal]:
         *shared_goals(samples),
         *loss_goals(samples),
         *weight_goals(samples),
+        *fleet_goals(samples),
         *unit_goals(samples),
     ]
 
@@ -64,8 +71,14 @@ def stream_goals(samples: Samples) -> Iterator[Goal]:
     for clients in (16, 256):
         here = samples.where(section="exec", clients=clients)
         ours, bare = here.where(series=EXEC), here.where(series="bare spawn")
-        yield at_least(f"exec / bare spawn, {clients} clients", 0.85, ratio(ours, bare))
+        bound = ratio(here.where(series=LEAST), bare)
+        note = f"the least such server: {bound.middle:.2f}" if bound else ""
+        yield at_least(f"exec / bare spawn, {clients} clients", 0.85, ratio(ours, bare), note)
+        yield at_least(f"exec / the least such server, {clients} clients", 0.95, ratio(ours, here.where(series=LEAST)))
         yield against_best(samples, "exec", clients, 1.0, "environments matched")
+    here = samples.where(section="pairs")
+    found = ratio(here.where(series=EXEC), here.where(series=PAIRED))
+    yield at_least(f"exec / {PAIRED}, 16 clients, pairs in alternating order", 1.0, found)
     for clients in (16, 256):
         yield against_best(samples, "default", clients, 1.10, "each by default, with a LANG")
     here = samples.where(section="exec", clients=1)
@@ -84,27 +97,22 @@ def against_best(samples: Samples, section: str, clients: int, wanted: float, no
 
 
 def shared_goals(samples: Samples) -> Iterator[Goal]:
-    for section, ours, base, wanted in (
-        ("capture", CAPTURE, "floor: accept", {64: 0.65, 256: 0.80}),
-        ("datagram", DATAGRAM, "floor: datagram", {64: 0.45, 256: 0.85}),
-    ):
-        for clients, share in wanted.items():
-            here = samples.where(section=section, clients=clients)
-            mine = here.where(series=ours)
-            floor = here.where(series=base)
-            found = ratio(mine, floor)
-            # Every client waits for the run, so that its time and that of the exchanges add up.
-            bound = ratio(mine, in_turn(floor, here.where(series=CEILING)))
-            note = f"{bound.middle:.2f} of what the floor and the run allow in turn" if bound else ""
-            yield at_least(f"{ours[9:]} / its floor, {clients} clients", share, found, note)
-        aged = 0.90 if section == "capture" else 0.95
-        for clients in wanted:
-            here = samples.where(section=section, clients=clients)
-            yield at_least(
-                f"{ours[9:]}{AGED} / its floor, {clients} clients",
-                aged,
-                ratio(here.where(series=ours + AGED), here.where(series=base)),
-            )
+    for clients, share in {64: 0.65, 256: 0.80}.items():
+        here = samples.where(section="capture", clients=clients)
+        mine, floor = here.where(series=CAPTURE), here.where(series="floor: accept")
+        bound = ratio(mine, in_turn(floor, here.where(series=CEILING)))
+        note = f"{bound.middle:.2f} of what the floor and the run allow in turn" if bound else ""
+        yield at_least(f"capture / its floor, {clients} clients", share, ratio(mine, floor), note)
+        aged = ratio(here.where(series=CAPTURE + AGED), floor)
+        yield at_least(f"capture{AGED} / its floor, {clients} clients", 0.90, aged)
+    for clients in (64, 256):
+        here = samples.where(section="datagram", clients=clients)
+        mine, floor = here.where(series=DATAGRAM), here.where(series=PKTINFO_FLOOR)
+        # Every client waits for the run, so that its time and that of the exchanges add up.
+        found = ratio(mine, in_turn(floor, here.where(series=CEILING)))
+        yield at_least(f"datagram / what its floor and the run allow in turn, {clients} clients", 0.85, found)
+        aged = ratio(here.where(series=DATAGRAM + AGED), floor)
+        yield at_least(f"datagram{AGED} / its floor, {clients} clients", 0.95, aged)
     best = best_peer(samples, "exec", 256)
     capture = samples.where(section="capture", clients=256, series=CAPTURE)
     peer = samples.where(section="exec", clients=256, series=best)
@@ -114,6 +122,26 @@ def shared_goals(samples: Samples) -> Iterator[Goal]:
     mine = here.where(series=DATAGRAM, clients=256)
     found = ratio(mine, here.where(series="textbook datagram", clients=16))
     yield at_least("datagram, 256 clients / the textbook's server, 16 clients", 80.0, found)
+
+
+def fleet_goals(samples: Samples) -> Iterator[Goal]:
+    """The client over a million hosts, over names, and by ssh."""
+    many = samples.where(section="million")
+    for format_, most in (("jsonl", 48.0), ("table", 160.0)):
+        here = many.where(series=f"ruptime, {format_}")
+        million = here.where(hosts=1_000_000)
+        yield at_most(f"a million hosts, {format_}: peak memory, MiB", most, mib(million, "peak_kib"))
+        tenfold = ratio(million, here.where(hosts=100_000), "seconds")
+        text = f"a million hosts, {format_}: time / that of ten calls with 100,000"
+        yield at_most(text, 1.1, tenfold.map(lambda times: times / 10) if tenfold else None)
+    names = samples.where(section="names", series="ruptime, text", hosts=5_000)
+    for delay, most in ((20, 0.5), (50, 1.0)):
+        text = f"5,000 names, the name server {delay} ms away: seconds"
+        yield at_most(text, most, names.where(delay_ms=delay).spread("seconds"))
+    ssh = samples.where(section="ssh")
+    loop = next((name for name in ssh.values("series") if name.startswith("xargs")), None)
+    found = ratio(ssh.where(series="ruptime --ssh, text"), ssh.where(series=loop), "seconds") if loop else None
+    yield at_most("ssh: time / that of xargs with ssh", 1.0, found)
 
 
 def loss_goals(samples: Samples) -> Iterator[Goal]:

@@ -42,8 +42,15 @@ class Plan:
     bursts: list[int]
     # Answers after which memory is looked at.
     answers: int
-    # Hosts that the client asks.
+    # Our server and the best of the others, one after the other, in alternating order.
+    pairs: int
+    # Hosts that the client asks; in the end, as many as it takes; by name, through servers so many milliseconds
+    # away; by ssh.
     hosts: list[int]
+    many_hosts: list[int]
+    names: int
+    name_delays: list[int]
+    ssh_hosts: int
     # Cold starts of each unit.
     cold_starts: int
 

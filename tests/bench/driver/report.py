@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Callable
 
-from .goals import all_goals
+from .goals import PAIRED, PKTINFO_FLOOR, all_goals
 from .stats import Samples, Spread, ratio
 
 # A generator that used this much of one CPU was itself the limit.
@@ -31,13 +31,17 @@ def page(run: dict, template: Path) -> str:
         "capture": lambda: rates(samples.where(section="capture"), "floor: accept"),
         "capture_cpu": lambda: cpu(samples.where(section="capture", clients=256)),
         "capture_latency": lambda: latencies(samples.where(section="capture")),
-        "datagram": lambda: rates(samples.where(section="datagram"), "floor: datagram"),
+        "datagram": lambda: rates(samples.where(section="datagram"), PKTINFO_FLOOR),
         "datagram_cpu": lambda: cpu(samples.where(section="datagram", clients=256)),
         "datagram_latency": lambda: latencies(samples.where(section="datagram")),
         "units": lambda: units(samples),
         "memory": lambda: memory(samples.where(section="memory")),
         "startup": lambda: startup(samples.where(section="startup")),
         "fleet": lambda: fleet(samples.where(section="fleet")),
+        "pairs": lambda: rates(samples.where(section="pairs"), PAIRED),
+        "million": lambda: fleet(samples.where(section="million")),
+        "names": lambda: names(samples.where(section="names")),
+        "ssh": lambda: fleet(samples.where(section="ssh")),
         "left_out": lambda: left_out(run),
     }
     fill = lambda match: tables[match[1]]() or "Not measured in this run.\n"
@@ -197,6 +201,19 @@ def fleet(samples: Samples) -> str:
                     ]
                 )
     head = ["asking", "hosts", "answers (fewest)", "seconds", "CPU seconds", "peak MiB, largest process"]
+    return table(head, rows)
+
+
+def names(samples: Samples) -> str:
+    rows = []
+    for delay in samples.values("delay_ms"):
+        for series in samples.values("series"):
+            here = samples.where(delay_ms=delay, series=series)
+            if here:
+                hosts, cpu_s, peak = here.records[0]["hosts"], here.spread("cpu_s"), here.spread("peak_kib")
+                seconds = [shown(here.spread("seconds")), figure(cpu_s.middle), figure(peak.middle / 1024)]
+                rows.append([series, f"{hosts:,}", f"{delay}", *seconds])
+    head = ["asking", "names", "name server away, ms", "seconds", "CPU seconds", "peak MiB"]
     return table(head, rows)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 
+from .goals import DATAGRAM_FLOOR, LEAST, PAIRED, PKTINFO_FLOOR
 from .measure import BURST_FROM, Bench, interleaved, measure, measure_ceiling, measure_spawn
+from .process import Failed
 from .servers import MATCHED, Ours, Server, floor
 
 # How long a lost datagram is missed: as a monitoring client would have it, so that a loss costs its client
@@ -26,8 +28,21 @@ def generator_cpu() -> int:
 
 def exec_section(bench: Bench, peers: list[Server]) -> None:
     """A command for each connection: ours, every peer, and the bare cost of the command, environments matched."""
-    servers = [Ours(bench.programs).stream("ruptimed exec"), *peers]
+    least = floor(bench.programs, LEAST, "floor", "exec")
+    servers = [least, Ours(bench.programs).stream("ruptimed exec"), *peers]
     rounds(bench, "exec", servers, bench.plan.stream_clients, MATCHED)
+
+
+def pairs_section(bench: Bench, peers: list[Server]) -> None:
+    """Ours and tcpserver, the best of the others, one right after the other and each as often the first: who is
+    measured first in a round loses some percent."""
+    peer = next((peer for peer in peers if peer.name == PAIRED), None)
+    if peer is None:
+        raise Failed(f"{PAIRED} is not installed")
+    pair = [Ours(bench.programs).stream("ruptimed exec"), peer]
+    for round_ in range(bench.plan.pairs):
+        for server in pair if round_ % 2 == 0 else pair[::-1]:
+            measure(bench, "pairs", server, MATCHED, 16, round_)
 
 
 def default_section(bench: Bench, peers: list[Server]) -> None:
@@ -79,11 +94,13 @@ def capture_section(bench: Bench) -> None:
 
 
 def datagram_section(bench: Bench) -> None:
-    """Datagrams, against recvfrom, sendto a constant, and against the textbook's server."""
+    """Datagrams, against receive, send a constant (with and without the address that was asked), and against the
+    textbook's server."""
     ours = Ours(bench.programs)
     size = ["--rcvbuf", str(1 << 20)]
     servers = [
-        floor(bench.programs, "floor: datagram", "floor", "datagram", *size),
+        floor(bench.programs, DATAGRAM_FLOOR, "floor", "datagram", *size),
+        floor(bench.programs, PKTINFO_FLOOR, "floor", "datagram-pktinfo", *size),
         ours.datagram("ruptimed datagram"),
         ours.datagram("ruptimed datagram, max-age 1", "--max-age", "1"),
         floor(bench.programs, "textbook datagram", "textbook", "textbook-datagram", *size),

@@ -70,6 +70,22 @@ class Goals(unittest.TestCase):
         self.assertEqual(self.verdicts(bare, sample("ruptimed exec", 85, kind="ours"))[text], "met")
         self.assertEqual(self.verdicts(bare, sample("ruptimed exec", 84, kind="ours"))[text], "**missed**")
 
+    def test_datagrams_are_held_against_what_floor_and_run_allow_in_turn(self):
+        text = "datagram / what its floor and the run allow in turn, 64 clients"
+        datagram = {"section": "datagram", "clients": 64, "kind": "floor"}
+        floors = [sample(goals.PKTINFO_FLOOR, 100, **datagram), sample(goals.CEILING, 100, **datagram)]
+        for rate, verdict in ((43, "met"), (42, "**missed**")):
+            ours = sample(goals.DATAGRAM, rate, **datagram | {"kind": "ours"})
+            self.assertEqual(self.verdicts(*floors, ours)[text], verdict)
+
+    def test_a_million_hosts_may_take_ten_times_as_long_as_a_tenth(self):
+        text = "a million hosts, jsonl: time / that of ten calls with 100,000"
+        calls = {"section": "million", "series": "ruptime, jsonl", "round": 0, "peak_kib": 1}
+        tenth = calls | {"hosts": 100_000, "seconds": 4.0}
+        for seconds, verdict in ((43.9, "met"), (44.1, "**missed**")):
+            million = calls | {"hosts": 1_000_000, "seconds": seconds}
+            self.assertEqual(self.verdicts(tenth, million)[text], verdict)
+
     def test_one_bad_round_is_a_loss(self):
         burst = {"section": "burst", "clients": 256, "kind": "ours", "burst": True}
         rounds = [sample("ruptimed exec", 1, i, **burst, failed=int(i == 1)) for i in range(5)]

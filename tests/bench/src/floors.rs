@@ -5,14 +5,17 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::thread;
 
+use nix::cmsg_space;
+use nix::libc::in_pktinfo;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+    SockaddrIn, SockaddrStorage, bind, listen, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 
 /// Shaped as procps prints it, and as long.
@@ -106,18 +109,69 @@ pub fn datagram(place: &Place) -> io::Result<Infallible> {
     }
 }
 
+/// Receives, sends a constant back from the address that was asked (ip(7), IP_PKTINFO), as a server must whose
+/// machine has more than one address.
+///
+/// # Errors
+/// What keeps the server from starting.
+pub fn datagram_pktinfo(place: &Place) -> io::Result<Infallible> {
+    let socket = place.datagram()?;
+    setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+    let mut control = cmsg_space!(in_pktinfo);
+    loop {
+        // A client that went away makes the next call fail with ECONNREFUSED; the one after is right again.
+        let _ = answer_from_there(&socket, &mut control);
+    }
+}
+
+fn answer_from_there(socket: &UdpSocket, control: &mut [u8]) -> nix::Result<()> {
+    let fd = socket.as_raw_fd();
+    let mut byte = [0];
+    let mut buffers = [IoSliceMut::new(&mut byte)];
+    let message = recvmsg::<SockaddrIn>(fd, &mut buffers, Some(control), MsgFlags::empty())?;
+    let info = message.cmsgs()?.find_map(|one| match one {
+        ControlMessageOwned::Ipv4PacketInfo(info) => Some(in_pktinfo {
+            ipi_ifindex: 0,
+            ..info
+        }),
+        _ => None,
+    });
+    let from = message.address;
+    let info = info.as_ref().map(ControlMessage::Ipv4PacketInfo);
+    let line = [IoSlice::new(LINE)];
+    sendmsg(fd, &line, info.as_slice(), MsgFlags::empty(), from.as_ref()).map(drop)
+}
+
+/// The least that a server can do which runs a command for each connection, with its clients on the same machine:
+/// on every core a thread that accepts, gives the connection to the command, waits for it, and closes.
+///
+/// # Errors
+/// What keeps the server from starting.
+pub fn exec(place: &Place) -> io::Result<Infallible> {
+    let listener = place.stream(4096)?;
+    thread::scope(|scope| {
+        for _ in 1..thread::available_parallelism()?.get() {
+            scope.spawn(|| hand_over_each(&listener));
+        }
+        hand_over_each(&listener)
+    })
+}
+
 /// The textbook's second stream server: the command gets the connection as its output, and the server waits for it.
 ///
 /// # Errors
 /// What keeps the server from starting.
 pub fn textbook_exec(place: &Place) -> io::Result<Infallible> {
-    let listener = place.stream(TEXTBOOK_BACKLOG)?;
+    hand_over_each(&place.stream(TEXTBOOK_BACKLOG)?)
+}
+
+fn hand_over_each(listener: &TcpListener) -> ! {
     loop {
-        let Ok((connection, _)) = listener.accept() else {
-            continue;
-        };
-        // A command that cannot be started leaves the client without an answer, as in the book.
-        let _ = hand_over(connection.into());
+        // accept(2): errors of one connection come up here and are not the listener's. A command that cannot be
+        // started leaves the client without an answer, as in the book.
+        if let Ok((connection, _)) = listener.accept() {
+            let _ = hand_over(connection.into());
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! - [`conversation`]: one request over TCP, UDP or a UNIX stream, as a non-blocking state
 //! - [`tally`]: what is counted, and how it is told
 //! - [`floors`]: the servers that do the least, and the textbook's
+//! - [`names`]: a name server that is far away
 //! - [`spawn`]: the bare cost of a command
 //! - [`weigh`]: what one run of a command uses
 
@@ -18,6 +19,7 @@ pub mod args;
 pub mod conversation;
 pub mod engine;
 pub mod floors;
+pub mod names;
 pub mod spawn;
 pub mod tally;
 pub mod weigh;

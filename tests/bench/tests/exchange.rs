@@ -69,7 +69,9 @@ fn tcp(serve: fn(std::net::TcpStream)) -> String {
 fn floors_and_textbook_servers_answer_every_request() {
     for (server, clients) in [
         ("accept", "64"),
+        ("exec", "64"),
         ("datagram", "64"),
+        ("datagram-pktinfo", "64"),
         // Their backlog is 10.
         ("textbook-exec", "4"),
         ("textbook-popen", "4"),

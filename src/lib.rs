@@ -36,7 +36,9 @@
 //! | `client/options`, `client/mod` | the command line, and the way from it to an exit status |
 //! | `client/hosts` | words, ranges, files and groups → the targets, each once |
 //! | `client/session` | what outlives a round: the runtime, the prober; one loop takes the answers |
+//! | `client/page` | what one round prints, in little memory |
 //! | `client/slots` | the answers of a round in the order given, and those that are late |
+//! | `client/words` | many words, each once: the hosts of a call, the reasons of a table |
 //! | `client/fleet` | workers, tries (`--wait`), descriptors |
 //! | `client/discover` | the networks of this machine, and who answers there |
 //! | `client/query` | one probe: look-up, race, stream, datagram, UNIX socket, ssh |

@@ -18,6 +18,7 @@ pub mod hosts;
 mod memory;
 pub mod options;
 pub mod output;
+mod page;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod query;
@@ -26,6 +27,7 @@ mod session;
 mod slots;
 mod terminal;
 mod watch;
+mod words;
 
 use self::hosts::Hosts;
 use self::options::{Color, Options};

@@ -6,7 +6,7 @@
 //! the threads of the resolver and the buffer are made once.
 
 use std::cell::RefCell;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::iter;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,11 +21,12 @@ use super::answer::Round;
 use super::discover;
 use super::fleet::descriptors;
 use super::fleet::{self, Plan};
-use super::hosts::target::Target;
+use super::hosts::targets::Targets;
 use super::memory::{Recorder, note};
 use super::options::Options;
 use super::output::conditions::{Condition, all_hold};
-use super::output::{self, Format, Row, Settings, is_success, sort};
+use super::output::{self, Format, Row, Settings};
+use super::page::Page;
 use super::query::address::Family;
 use super::query::failure::words;
 use super::query::reply::REPLY_MAX;
@@ -33,9 +34,6 @@ use super::query::{self, Prober};
 use super::slots::{Arrival, Late, Slots};
 use super::terminal::progress::Progress;
 use super::watch;
-
-/// The buffer of standard output, bytes: a table of thousands of rows takes a few writes.
-const WRITE_BUFFER: usize = 64 * 1024;
 
 /// At most this many answers are taken out of the channel at a time.
 const BATCH: usize = 1024;
@@ -49,7 +47,7 @@ const KEPT_OF_MANY: usize = 1024;
 pub(super) struct Session {
     runtime: Runtime,
     prober: Rc<Prober>,
-    targets: Rc<[Target]>,
+    targets: Rc<Targets>,
     plan: Plan,
     /// When the whole call is over, and how long it was to take.
     deadline: Option<(Instant, Duration)>,
@@ -66,15 +64,15 @@ impl Session {
     /// memory.
     pub(super) fn new(
         options: &Options,
-        targets: Vec<Target>,
+        targets: Targets,
         settings: Settings,
         begun: Instant,
     ) -> Result<Session, String> {
-        let budget = match &targets[..] {
+        let budget = match targets.len() {
             // Nothing to divide.
-            [] | [_] => descriptors::of_one(),
-            many => {
-                let names = many.iter().any(|target| !target.is_direct());
+            0 | 1 => descriptors::of_one(),
+            _ => {
+                let names = targets.iter().any(|target| !target.is_direct());
                 descriptors::divide(descriptors::raise_limit(), options.jobs, names)
             }
         };
@@ -88,7 +86,7 @@ impl Session {
         Ok(Session {
             runtime,
             prober: Rc::new(prober),
-            targets: targets.into(),
+            targets: Rc::new(targets),
             plan: Plan {
                 jobs: budget.jobs,
                 wait: options.wait,
@@ -104,60 +102,25 @@ impl Session {
 
     /// Asks every host once and prints the answers. Ok: whether all are answers.
     pub(super) fn once(mut self, may_draw: bool) -> io::Result<bool> {
-        let mut recorder = self.recorder.take();
-        let Settings { format, .. } = self.settings;
-        let mut out = BufWriter::with_capacity(WRITE_BUFFER, io::stdout());
-        let mut slots = Slots::new(self.targets.len());
-        let (mut count, mut all_good) = (0, true);
-        let take = async |batch: Vec<Arrival>| {
-            count += batch.len();
-            for (slot, answer) in batch {
-                all_good &= is_success(format, &answer.outcome);
-                match format {
-                    Format::Jsonl => {
-                        let past = note(&mut recorder, &answer);
-                        if all_hold(&self.conditions, &answer, past.rebooted) {
-                            output::line(&mut out, &Row::new(&answer, past))?;
-                        }
-                    }
-                    _ => slots.put(slot, answer),
-                }
-            }
-            // The reader sees the lines at once.
-            if format == Format::Jsonl {
-                out.flush()
-            } else {
-                Ok(())
-            }
-        };
+        let format = self.settings.format;
+        let recorder = self.recorder.take();
+        let mut page = Page::new(self.settings, &self.conditions, &self.targets, recorder);
         // JSON lines would be written across the progress line: the end of a pipe that they go
         // through is mostly the same terminal.
         let hosts = (!self.discover).then_some(self.targets.len());
-        let drawn = may_draw && format != Format::Jsonl;
-        let work = async { self.round(Progress::new(hosts, drawn), take).await };
+        let progress = Progress::new(hosts, may_draw && format != Format::Jsonl);
+        let work = async { self.round(progress, async |batch| page.take(batch)).await };
         let failure = self.runtime.block_on(work)?;
-        let mut answers = slots.into_answers();
-        sort::sort(&mut answers, self.settings.sort, self.settings.reverse);
-        let row = |answer| Row::new(answer, note(&mut recorder, answer));
-        let is_shown = |row: &Row<'_>| all_hold(&self.conditions, row.answer, row.past.rebooted);
-        let rows: Vec<_> = answers.iter().map(row).filter(is_shown).collect();
-        output::write(&mut out, &mut io::stderr(), &self.settings, &rows)?;
-        if self.settings.summary {
-            writeln!(out, "{}", output::summary(&answers))?;
-            out.flush()?;
-        }
-        if let Some(recorder) = &mut recorder {
-            recorder.save();
-        }
+        let (counts, all_good) = page.finish()?;
         match &failure {
             Some(line) => output::complain(line),
             // The other formats say it with their empty output.
-            None if count == 0 && matches!(format, Format::Text | Format::Table) => {
+            None if counts.hosts() == 0 && matches!(format, Format::Text | Format::Table) => {
                 output::complain("nobody answered");
             }
             None => {}
         }
-        Ok(all_good && count > 0 && failure.is_none())
+        Ok(all_good && counts.hosts() > 0 && failure.is_none())
     }
 
     /// Asks every host round after round until the user leaves. Ok: whether all of the last
@@ -217,7 +180,7 @@ impl Session {
             let search = self.start(sender);
             let mut late = self
                 .deadline
-                .map(|deadline| Late::new(deadline, &self.targets));
+                .map(|deadline| Late::new(deadline, self.targets.len()));
             loop {
                 if let Some(mut late) = late.take_if(|late| late.is_over()) {
                     // Those that came in time, but were not taken yet.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::hosts::target::Target;
+use super::hosts::targets::Targets;
 use super::query::failure::seconds;
 
 /// An answer, with its slot.
@@ -19,11 +19,11 @@ pub(super) struct Late {
 }
 
 impl Late {
-    pub(super) fn new((end, time): (Instant, Duration), targets: &[Target]) -> Late {
+    pub(super) fn new((end, time): (Instant, Duration), hosts: usize) -> Late {
         Late {
             end,
             time,
-            answered: vec![false; targets.len()],
+            answered: vec![false; hosts],
         }
     }
 
@@ -41,7 +41,7 @@ impl Late {
     }
 
     /// Those that have not answered are down.
-    pub(super) fn answers(&self, targets: &[Target]) -> Vec<Arrival> {
+    pub(super) fn answers(&self, targets: &Targets) -> Vec<Arrival> {
         let time = seconds(self.time);
         let reason = format!("no answer within the deadline of {time} s");
         let late = self
@@ -49,7 +49,7 @@ impl Late {
             .iter()
             .enumerate()
             .filter(|(_, answered)| !**answered);
-        late.map(|(slot, _)| (slot, Answer::down(&targets[slot].word, &reason)))
+        late.map(|(slot, _)| (slot, Answer::down(targets.word(slot), &reason)))
             .collect()
     }
 }
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn at_the_deadline_those_that_have_not_answered_are_down() {
-        let targets = ["a", "b", "c"].map(|word| Target::parse(word).unwrap());
+        let targets = Targets::of(&["a", "b", "c"]);
         let end = Instant::now();
-        let mut late = Late::new((end, Duration::from_millis(1_500)), &targets);
+        let mut late = Late::new((end, Duration::from_millis(1_500)), 3);
         assert!(late.is_over());
         late.note(&[(1, up("b", 60, None, None)), (9, up("x", 60, None, None))]);
         let answers = late.answers(&targets);

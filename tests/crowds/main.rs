@@ -6,6 +6,7 @@ mod common;
 
 mod daemon_fairness;
 mod hostile;
+mod huge_fleet;
 mod look_ups;
 mod network_floods;
 mod ssh_fleet;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::retry::{RetryPolicy, has_rebooted};
 use crate::client::answer::{Answer, Outcome};
-use crate::client::hosts::target::Target;
+use crate::client::hosts::targets::Targets;
 use crate::client::output::clock;
 use crate::client::query::Prober;
 
@@ -41,7 +41,7 @@ pub(crate) struct Plan {
 /// dropped, no further host is asked.
 pub(crate) fn start(
     prober: &Rc<Prober>,
-    targets: &Rc<[Target]>,
+    targets: &Rc<Targets>,
     plan: Plan,
     answers: &UnboundedSender<(usize, Answer)>,
 ) {
@@ -58,7 +58,7 @@ pub(crate) fn start(
 
 struct Fleet {
     prober: Rc<Prober>,
-    targets: Rc<[Target]>,
+    targets: Rc<Targets>,
     plan: Plan,
     queue: RefCell<Queue>,
 }
@@ -111,7 +111,7 @@ impl Fleet {
             while queue.cursor < 2 * all {
                 let (slot, direct) = (queue.cursor % all, queue.cursor < all);
                 queue.cursor += 1;
-                if self.targets[slot].is_direct() == direct {
+                if self.targets.get(slot).is_direct() == direct {
                     let policy = RetryPolicy::new(self.plan.wait);
                     let begun = now;
                     let task = Task {
@@ -130,7 +130,8 @@ impl Fleet {
     /// Asks once. The second value is whether a later try may succeed.
     async fn ask(&self, task: &Task) -> (Answer, bool) {
         let limit = |most| task.policy.for_try(task.begun.elapsed(), most);
-        let (mut answer, again) = self.prober.ask(&self.targets[task.slot], limit).await;
+        let target = self.targets.get(task.slot);
+        let (mut answer, again) = self.prober.ask(&target, limit).await;
         if let (Some(since), Some(report)) = (self.plan.rebooted_since, answer.outcome.report()) {
             if !has_rebooted(report.uptime, since.elapsed()) {
                 let uptime = clock::span(report.uptime);

@@ -1,7 +1,6 @@
 //! Every host that words and files name, once, in the order of their first mention, and the groups
 //! that files make of them.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
@@ -12,6 +11,7 @@ use super::groups::{self, Groups, Members, Problem, Why};
 use super::ranges::{self, Expansion, HOSTS_MAX};
 use super::target::Target;
 use crate::cli::io_words;
+use crate::client::words::{WordSet, Words};
 use crate::escape;
 
 /// How many bad lines of one file are told one by one; then only their number is.
@@ -23,9 +23,8 @@ pub(super) type Origin<'a> = (&'a str, usize);
 /// Hosts, groups of them, and what was wrong with lines.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
-    targets: Vec<Target>,
-    /// Where in `targets` a word is.
-    places: HashMap<String, u32>,
+    /// Each of them is a HOST.
+    words: WordSet,
     groups: Groups,
     expansion: Expansion,
     complaints: Vec<String>,
@@ -38,12 +37,12 @@ pub(crate) struct Inventory {
 impl Inventory {
     /// How many hosts there are.
     pub(super) fn len(&self) -> u32 {
-        u32::try_from(self.targets.len()).expect("HOSTS_MAX at most")
+        u32::try_from(self.words.len()).expect("HOSTS_MAX at most")
     }
 
-    /// The hosts, and the complaints about lines.
-    pub(crate) fn finish(self) -> (Vec<Target>, Vec<String>) {
-        (self.targets, self.complaints)
+    /// The hosts' words, and the complaints about lines.
+    pub(crate) fn finish(self) -> (Words, Vec<String>) {
+        (self.words.into_words(), self.complaints)
     }
 
     /// Adds what a word of the command line or of a file means: HOSTs in any form, ranges, groups.
@@ -55,7 +54,7 @@ impl Inventory {
         word: &str,
         origin: Option<Origin<'_>>,
     ) -> Result<Members, String> {
-        let before = self.targets.len();
+        let before = self.words.len();
         let mut members = Members::default();
         let mut expansion = std::mem::take(&mut self.expansion);
         let added = expansion.expand(word, |word| {
@@ -67,26 +66,23 @@ impl Inventory {
         });
         self.expansion = expansion;
         if let Err(reason) = added {
-            for target in self.targets.drain(before..) {
-                self.places.remove(&target.word);
-            }
+            self.words.truncate(before);
             return Err(reason);
         }
         Ok(members)
     }
 
     fn add_host(&mut self, word: &str) -> Result<u32, String> {
-        if let Some(place) = self.places.get(word) {
-            return Ok(*place);
+        if let Some(place) = self.words.place(word) {
+            return Ok(place);
         }
-        let target = Target::parse(word).map_err(|reason| reason.to_string())?;
-        if self.targets.len() == HOSTS_MAX {
+        Target::parse(word).map_err(|reason| reason.to_string())?;
+        if self.words.len() == HOSTS_MAX {
             return Err(ranges::TOO_MANY.to_owned());
         }
-        let place = self.len();
-        self.places.insert(target.word.clone(), place);
-        self.targets.push(target);
-        Ok(place)
+        self.words
+            .add(word)
+            .ok_or_else(|| "more than 4 GiB of hosts".to_owned())
     }
 
     /// The places of the hosts that members mean; the error is a usage error.
@@ -104,7 +100,7 @@ impl Inventory {
 
     /// What to say where no file named a host and no bad line was told.
     pub(crate) fn nothing_to_ask(&self) -> Option<String> {
-        let silent = self.targets.is_empty() && self.complaints.is_empty();
+        let silent = self.words.len() == 0 && self.complaints.is_empty();
         let name = self.empty.as_ref().filter(|_| silent)?;
         Some(format!("{name}: names no host"))
     }
@@ -253,8 +249,8 @@ mod tests {
             Ok(()) => inventory.complaints.extend(inventory.nothing_to_ask()),
             Err(line) => inventory.complaints.push(line),
         }
-        let (targets, complaints) = inventory.finish();
-        let words = targets.into_iter().map(|target| target.word);
+        let (words, complaints) = inventory.finish();
+        let words = (0..words.len()).map(|place| words.get(place).to_owned());
         (words.collect(), complaints)
     }
 
@@ -322,7 +318,7 @@ mod tests {
         for text in ["web1\n", "# nobody\n"] {
             hosts.read("F", text.as_bytes()).unwrap();
         }
-        assert_eq!((hosts.targets.len(), hosts.nothing_to_ask()), (1, None));
+        assert_eq!((hosts.len(), hosts.nothing_to_ask()), (1, None));
     }
 
     #[test]
@@ -336,7 +332,7 @@ mod tests {
         let mut members = Members::default();
         members.add_group(name, None);
         let places = inventory.hosts(&members)?.into_iter().flatten();
-        let word = |place| inventory.targets[place as usize].word.clone();
+        let word = |place| inventory.words.get(place as usize).to_owned();
         Ok(places.map(word).collect())
     }
 
@@ -354,8 +350,8 @@ mod tests {
         let all = group(&inventory, "all").unwrap();
         assert_eq!(all[..3], ["db1", "db2", "web2"]);
         assert!(all.ends_with(&["old".to_owned()]), "{all:?}");
-        let (targets, complaints) = inventory.finish();
-        assert_eq!((targets.len(), complaints.len()), (8, 0));
+        let (words, complaints) = inventory.finish();
+        assert_eq!((words.len(), complaints.len()), (8, 0));
     }
 
     #[test]
@@ -385,14 +381,13 @@ mod tests {
 
     #[test]
     fn a_call_asks_no_more_than_a_million_hosts() {
-        let mut inventory = Inventory {
-            targets: vec![Target::parse("web1").unwrap(); HOSTS_MAX - 2],
-            ..Inventory::default()
-        };
+        let mut inventory = Inventory::default();
+        let many = format!("web[1-{}]", HOSTS_MAX - 2);
+        inventory.add(&many, None).unwrap();
         let told = inventory.add("n[1-3]", None).unwrap_err();
         assert_eq!(told, "more than 1,048,576 hosts");
         // Nothing of it was added, and there is room for as many as may be.
-        assert_eq!(inventory.targets.len(), HOSTS_MAX - 2);
+        assert_eq!(inventory.words.len(), HOSTS_MAX - 2);
         inventory.add("n[1-2]", None).unwrap();
         assert_eq!(inventory.add("n3", None).unwrap_err(), told);
         inventory.add("n2", None).unwrap();

@@ -7,7 +7,8 @@
 //! - `file`: bytes → lines; `ranges`: a word → the words that it stands for; `target`: a word →
 //!   where to ask;
 //! - `inventory`: every host that words and files name, once, in the order of their first mention;
-//! - `groups`: which of them `@NAME` means; `exclude`: which of them `-x` means.
+//! - `groups`: which of them `@NAME` means; `exclude`: which of them `-x` means;
+//! - `targets`: those that are asked, each read when its turn comes.
 
 mod exclude;
 mod file;
@@ -15,6 +16,7 @@ mod groups;
 pub(crate) mod inventory;
 pub(crate) mod ranges;
 pub mod target;
+pub(crate) mod targets;
 
 use std::env;
 use std::ffi::OsString;
@@ -25,6 +27,8 @@ use self::exclude::Exclusions;
 use self::groups::Members;
 use self::inventory::Inventory;
 use self::target::Target;
+use self::targets::Targets;
+use super::words::Words;
 use crate::escape;
 
 /// The file for everybody; the last of the default files.
@@ -34,7 +38,7 @@ const SYSTEM_FILE: &str = "/etc/ruptime/hosts";
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     /// In the order given, no word twice.
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Targets,
     /// Bad lines, each told in one line with its file and number.
     pub(crate) complaints: Vec<String>,
 }
@@ -109,20 +113,23 @@ fn told(word: &str, reason: &str) -> String {
 }
 
 /// The targets at these places, each once, without those that are left out.
-fn pick(all: Vec<Target>, places: &[Range<u32>], exclusions: &Exclusions) -> Vec<Target> {
+fn pick(all: Words, places: &[Range<u32>], exclusions: &Exclusions) -> Targets {
     let is_all = matches!(places, [range] if range.start == 0 && range.len() == all.len());
     if is_all && exclusions.are_none() {
-        return all;
+        return Targets::all(all);
     }
-    let mut all: Vec<Option<Target>> = all.into_iter().map(Some).collect();
-    places
-        .iter()
-        .flat_map(Range::clone)
-        .filter_map(|place| {
-            let target = all[usize::try_from(place).ok()?].take()?;
-            (!exclusions.contain(place, &target)).then_some(target)
-        })
-        .collect()
+    let mut is_taken = vec![false; all.len()];
+    let is_left_out = |place: u32, word: &str| {
+        !exclusions.are_none()
+            && Target::parse(word).is_ok_and(|target| exclusions.contain(place, &target))
+    };
+    let picked = places.iter().flat_map(Range::clone).filter(|&place| {
+        let at = place as usize;
+        let is_again = std::mem::replace(&mut is_taken[at], true);
+        !is_again && !is_left_out(place, all.get(at))
+    });
+    let picked = picked.collect();
+    Targets::picked(all, picked)
 }
 
 #[cfg(test)]

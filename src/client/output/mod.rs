@@ -9,7 +9,7 @@
 //! function gives the [`io::Error`] back.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 use clap::ValueEnum;
@@ -25,7 +25,7 @@ pub mod conditions;
 mod json;
 mod openmetrics;
 pub mod sort;
-mod table;
+pub(super) mod table;
 mod text;
 
 pub(super) use self::closed::is_closed;
@@ -134,13 +134,17 @@ pub struct Row<'a> {
 impl<'a> Row<'a> {
     /// An answer, and what was known of its host before: marked where it has rebooted since.
     pub fn new(answer: &'a Answer, past: Past) -> Self {
-        let mark = if past.rebooted { "rebooted" } else { "" };
         Self {
             answer,
-            mark: Cow::Borrowed(mark),
+            mark: Cow::Borrowed(mark(past.rebooted)),
             past,
         }
     }
+}
+
+/// What stands behind a host that has `rebooted` since an earlier call.
+pub(super) fn mark(rebooted: bool) -> &'static str {
+    if rebooted { "rebooted" } else { "" }
 }
 
 impl<'a> From<&'a Answer> for Row<'a> {
@@ -149,26 +153,58 @@ impl<'a> From<&'a Answer> for Row<'a> {
     }
 }
 
-/// `103 hosts: 100 up, 2 down, 1 error`.
-pub(super) fn summary(answers: &[Answer]) -> String {
-    match answers.len() {
-        0 => "0 hosts".to_owned(),
-        1 => format!("1 host: {}", counts(answers)),
-        hosts => format!("{hosts} hosts: {}", counts(answers)),
+/// How many hosts of a round are up, down and neither.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts([usize; 3]);
+
+impl Counts {
+    const EACH: [Status; 3] = [Status::Up, Status::Down, Status::Error];
+
+    pub(super) fn add(&mut self, status: Status) {
+        for (count, each) in self.0.iter_mut().zip(Self::EACH) {
+            *count += usize::from(each == status);
+        }
+    }
+
+    /// All of them.
+    pub(super) fn hosts(&self) -> usize {
+        self.0.iter().sum()
+    }
+
+    /// `103 hosts: 100 up, 2 down, 1 error`.
+    pub(super) fn summary(&self) -> String {
+        match self.hosts() {
+            0 => "0 hosts".to_owned(),
+            1 => format!("1 host: {self}"),
+            hosts => format!("{hosts} hosts: {self}"),
+        }
+    }
+}
+
+impl<'a> FromIterator<&'a Answer> for Counts {
+    fn from_iter<I: IntoIterator<Item = &'a Answer>>(answers: I) -> Self {
+        let mut counts = Self::default();
+        for answer in answers {
+            counts.add(answer.outcome.status());
+        }
+        counts
     }
 }
 
 /// `3 up, 1 down`, without what there is none of.
-pub(super) fn counts(answers: &[Answer]) -> String {
-    let told = [Status::Up, Status::Down, Status::Error].into_iter();
-    let told = told.filter_map(|status| {
-        let is = |answer: &&Answer| answer.outcome.status() == status;
-        match answers.iter().filter(is).count() {
-            0 => None,
-            count => Some(format!("{count} {}", status.as_str())),
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let there = self
+            .0
+            .iter()
+            .zip(Self::EACH)
+            .filter(|(count, _)| **count > 0);
+        for (number, (count, status)) in there.enumerate() {
+            let comma = if number > 0 { ", " } else { "" };
+            write!(f, "{comma}{count} {}", status.as_str())?;
         }
-    });
-    told.collect::<Vec<_>>().join(", ")
+        Ok(())
+    }
 }
 
 /// Whether the locale's character set is UTF-8, by LC_ALL, LC_CTYPE and LANG in the order of
@@ -204,7 +240,7 @@ pub fn write(
 ) -> io::Result<()> {
     match settings.format {
         Format::Text => text::write(out, err, settings, rows),
-        Format::Table => table::write(out, settings, rows),
+        Format::Table => table::write(out, settings, rows.iter().map(table::Line::from)),
         Format::Json => json::array(out, rows),
         Format::Jsonl => rows.iter().try_for_each(|row| json::line(out, row)),
         Format::Openmetrics => openmetrics::write(out, rows),
@@ -238,6 +274,7 @@ mod tests {
     fn a_summary_counts_what_there_is() {
         let good = || up("a", 1, None, None);
         let (bad, odd) = (|| down("b", "refused"), || error("c", "x"));
+        let summary = |answers: &[Answer]| answers.iter().collect::<Counts>().summary();
         assert_eq!(summary(&[]), "0 hosts");
         assert_eq!(summary(&[bad()]), "1 host: 1 down");
         assert_eq!(summary(&[good(), odd(), good()]), "3 hosts: 2 up, 1 error");

@@ -21,30 +21,47 @@ pub enum Key {
     Users,
 }
 
+/// Of a host, what the order depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) host: &'a str,
+    /// None: not up.
+    pub(crate) report: Option<&'a Report>,
+}
+
+impl<'a> From<&'a Answer> for Facts<'a> {
+    fn from(answer: &'a Answer) -> Self {
+        Facts {
+            host: &answer.host,
+            report: answer.outcome.report(),
+        }
+    }
+}
+
 /// Sorts by `key`, or leaves the order as it is without one; `reverse` turns either round.
 /// Equal hosts keep the order given.
 pub fn sort(answers: &mut [Answer], key: Option<Key>, reverse: bool) {
-    let Some(key) = key else {
-        if reverse {
-            answers.reverse();
-        }
-        return;
+    match key {
+        Some(key) => answers.sort_by(|a, b| compare(a.into(), b.into(), key, reverse)),
+        None if reverse => answers.reverse(),
+        None => {}
+    }
+}
+
+/// Which of two hosts stands above.
+pub(crate) fn compare(a: Facts<'_>, b: Facts<'_>, key: Key, reverse: bool) -> Ordering {
+    let order = match key {
+        Key::Name => a.host.cmp(b.host),
+        Key::Load => most_first(load(a.report), load(b.report)),
+        Key::Uptime => b.report.map(|r| r.uptime).cmp(&a.report.map(|r| r.uptime)),
+        Key::Users => users(b.report).cmp(&users(a.report)),
     };
-    answers.sort_by(|a, b| {
-        let (report_a, report_b) = (a.outcome.report(), b.outcome.report());
-        let order = match key {
-            Key::Name => a.host.cmp(&b.host),
-            Key::Load => most_first(load(report_a), load(report_b)),
-            Key::Uptime => report_b.map(|r| r.uptime).cmp(&report_a.map(|r| r.uptime)),
-            Key::Users => users(report_b).cmp(&users(report_a)),
-        };
-        let order = if reverse { order.reverse() } else { order };
-        // Hosts that are not up come last, in the order given unless they are sorted by name.
-        match (report_a.is_some(), report_b.is_some()) {
-            (false, false) if key != Key::Name => Ordering::Equal,
-            (up_a, up_b) => up_b.cmp(&up_a).then(order),
-        }
-    });
+    let order = if reverse { order.reverse() } else { order };
+    // Hosts that are not up come last, in the order given unless they are sorted by name.
+    match (a.report.is_some(), b.report.is_some()) {
+        (false, false) if key != Key::Name => Ordering::Equal,
+        (up_a, up_b) => up_b.cmp(&up_a).then(order),
+    }
 }
 
 fn users(report: Option<&Report>) -> Option<u32> {

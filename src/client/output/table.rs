@@ -11,11 +11,13 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{Row, Settings, Terminal, clock};
 use crate::client::answer::Status;
+use crate::client::report::Report;
 use crate::escape;
 
 /// A longer name keeps its line to itself and does not push all the others to the right.
@@ -56,20 +58,70 @@ impl From<&Settings> for Style {
     }
 }
 
-/// Writes the rows in the order given.
-pub(super) fn write(out: &mut impl Write, settings: &Settings, rows: &[Row<'_>]) -> io::Result<()> {
-    write_styled(out, Style::from(settings), rows)
+/// What a line says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) mark: &'a str,
+    pub(crate) state: State<'a>,
 }
 
-fn write_styled(out: &mut impl Write, style: Style, rows: &[Row<'_>]) -> io::Result<()> {
-    let cells: Vec<Cells<'_>> = rows.iter().map(Cells::new).collect();
-    let widths = Widths::new(&cells);
-    let mut line = String::new();
-    for cell in &cells {
-        line.clear();
-        cell.push(&mut line, &widths, style);
-        line.push('\n');
-        out.write_all(line.as_bytes())?;
+/// What became of a host, as far as a line says it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum State<'a> {
+    Up(&'a Report),
+    NotUp {
+        status: Status,
+        /// Since the host last answered, where that is known.
+        silent: Option<Duration>,
+        reason: &'a str,
+    },
+}
+
+impl<'a> From<&'a Row<'a>> for Line<'a> {
+    fn from(row: &'a Row<'a>) -> Self {
+        let outcome = &row.answer.outcome;
+        let state = match outcome.report() {
+            Some(report) => State::Up(report),
+            None => State::NotUp {
+                status: outcome.status(),
+                silent: row.past.silence(row.answer),
+                reason: outcome.reason().unwrap_or_default(),
+            },
+        };
+        Line {
+            host: &row.answer.host,
+            mark: &row.mark,
+            state,
+        }
+    }
+}
+
+/// Writes the lines in the order given. They are gone through twice: first for the widths of the
+/// columns, so that a table of a million hosts is never in memory as text.
+pub(crate) fn write<'a>(
+    out: &mut impl Write,
+    settings: &Settings,
+    lines: impl Iterator<Item = Line<'a>> + Clone,
+) -> io::Result<()> {
+    write_styled(out, Style::from(settings), lines)
+}
+
+fn write_styled<'a>(
+    out: &mut impl Write,
+    style: Style,
+    lines: impl Iterator<Item = Line<'a>> + Clone,
+) -> io::Result<()> {
+    let mut widths = Widths::default();
+    for line in lines.clone() {
+        widths.add(&Cells::new(&line));
+    }
+    let mut text = String::new();
+    for line in lines {
+        text.clear();
+        Cells::new(&line).push(&mut text, &widths, style);
+        text.push('\n');
+        out.write_all(text.as_bytes())?;
     }
     Ok(())
 }
@@ -78,10 +130,10 @@ fn write_styled(out: &mut impl Write, style: Style, rows: &[Row<'_>]) -> io::Res
 struct Cells<'a> {
     name: Cow<'a, str>,
     mark: &'a str,
-    state: State<'a>,
+    state: CellsOf<'a>,
 }
 
-enum State<'a> {
+enum CellsOf<'a> {
     Up {
         uptime: String,
         users: Option<String>,
@@ -89,34 +141,33 @@ enum State<'a> {
     },
     NotUp {
         status: Status,
-        /// Since the host last answered, where that is known and said nowhere else.
+        /// Where it is said nowhere else.
         silent: Option<String>,
         reason: &'a str,
     },
 }
 
 impl<'a> Cells<'a> {
-    fn new(row: &'a Row<'a>) -> Self {
-        let outcome = &row.answer.outcome;
-        let state = match outcome.report() {
-            Some(report) => State::Up {
+    fn new(line: &Line<'a>) -> Self {
+        let state = match line.state {
+            State::Up(report) => CellsOf::Up {
                 uptime: clock::span(report.uptime),
                 users: report.users.map(|n| n.to_string()),
                 load: report.load,
             },
-            None => State::NotUp {
-                status: outcome.status(),
-                silent: row
-                    .past
-                    .silence(row.answer)
-                    .map(clock::span)
-                    .filter(|_| row.mark.is_empty()),
-                reason: outcome.reason().unwrap_or_default(),
+            State::NotUp {
+                status,
+                silent,
+                reason,
+            } => CellsOf::NotUp {
+                status,
+                silent: silent.map(clock::span).filter(|_| line.mark.is_empty()),
+                reason,
             },
         };
         Self {
-            name: escape::line(row.answer.host.as_bytes()),
-            mark: &row.mark,
+            name: escape::line(line.host.as_bytes()),
+            mark: line.mark,
             state,
         }
     }
@@ -130,7 +181,7 @@ impl<'a> Cells<'a> {
             widths.name.saturating_sub(self.name.width())
         );
         match &self.state {
-            State::NotUp {
+            CellsOf::NotUp {
                 status,
                 silent,
                 reason,
@@ -152,7 +203,7 @@ impl<'a> Cells<'a> {
                     style.color.then_some(color),
                 );
             }
-            State::Up {
+            CellsOf::Up {
                 uptime,
                 users,
                 load,
@@ -229,37 +280,33 @@ struct Widths {
 }
 
 impl Widths {
-    fn new(cells: &[Cells<'_>]) -> Self {
-        let mut widths = Self::default();
+    fn add(&mut self, cell: &Cells<'_>) {
         let grow = |width: &mut usize, to: usize| *width = to.max(*width);
-        for cell in cells {
-            let name = cell.name.width();
-            if name <= MAX_NAME {
-                grow(&mut widths.name, name);
+        let name = cell.name.width();
+        if name <= MAX_NAME {
+            grow(&mut self.name, name);
+        }
+        match &cell.state {
+            // With a mark the line goes its own way.
+            CellsOf::NotUp { .. } if !cell.mark.is_empty() => {}
+            CellsOf::NotUp { status, silent, .. } => {
+                grow(&mut self.status, status.as_str().len());
+                grow(&mut self.uptime, silent.as_ref().map_or(0, String::len));
             }
-            match &cell.state {
-                // With a mark the line goes its own way.
-                State::NotUp { status, silent, .. } if cell.mark.is_empty() => {
-                    grow(&mut widths.status, status.as_str().len());
-                    grow(&mut widths.uptime, silent.as_ref().map_or(0, String::len));
-                }
-                State::NotUp { .. } => {}
-                State::Up {
-                    uptime,
-                    users,
-                    load,
-                } => {
-                    grow(&mut widths.status, "up".len());
-                    grow(&mut widths.uptime, uptime.len());
-                    grow(&mut widths.users, users.as_ref().map_or(0, String::len));
-                    widths.plural |= users.as_ref().is_some_and(|count| count != "1");
-                    for (width, value) in widths.load.iter_mut().zip(load.unwrap_or_default()) {
-                        grow(width, load_width(value));
-                    }
+            CellsOf::Up {
+                uptime,
+                users,
+                load,
+            } => {
+                grow(&mut self.status, "up".len());
+                grow(&mut self.uptime, uptime.len());
+                grow(&mut self.users, users.as_ref().map_or(0, String::len));
+                self.plural |= users.as_ref().is_some_and(|count| count != "1");
+                for (width, value) in self.load.iter_mut().zip(load.unwrap_or_default()) {
+                    grow(width, load_width(value));
                 }
             }
         }
-        widths
     }
 }
 

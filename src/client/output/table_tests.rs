@@ -14,7 +14,7 @@ const CALM: Option<[f64; 3]> = Some([0.1, 0.1, 0.1]);
 
 fn table(rows: &[Row<'_>], style: Style) -> String {
     let mut out = Vec::new();
-    write_styled(&mut out, style, rows).expect("written");
+    write_styled(&mut out, style, rows.iter().map(Line::from)).expect("written");
     String::from_utf8(out).expect("text")
 }
 

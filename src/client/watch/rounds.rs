@@ -8,7 +8,7 @@ use crate::client::answer::{Answer, Status};
 use crate::client::memory::Past;
 use crate::client::output::clock::Local;
 use crate::client::output::conditions::{Condition, all_hold};
-use crate::client::output::{self, Format, Row, Settings, push_text};
+use crate::client::output::{self, Counts, Format, Row, Settings, push_text};
 use crate::client::terminal::frame::{Frame, Line};
 
 /// Everything that is shown of a round.
@@ -35,7 +35,7 @@ impl View<'_> {
             "{}  every {} s  {}",
             self.clock.hms(self.now),
             interval.as_secs_f64(),
-            output::counts(self.answers)
+            self.answers.iter().collect::<Counts>()
         );
         let (mut bytes, mut told) = (Vec::new(), Vec::new());
         let (rows, urgent): (Vec<_>, Vec<_>) = self.rows().unzip();
@@ -75,7 +75,7 @@ impl View<'_> {
         let table = self.settings.format == Format::Table;
         if table {
             let time = self.clock.date_hms(self.now);
-            let counts = output::counts(self.answers);
+            let counts = self.answers.iter().collect::<Counts>();
             out.extend(format!("{time}  {counts}\n").bytes());
         }
         let rows: Vec<_> = self.rows().map(|(row, _)| row).collect();

@@ -71,7 +71,7 @@ INSTALLED_daemon = \
 	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime \
 	644:systemd/README.md:$(DOCDIR)/units.md
 
-SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/needs tests/try tests/oldest-rust tests/system/run tests/system/host.sh tests/packaging/run
+SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/needs tests/try tests/oldest-crates tests/oldest-rust tests/system/run tests/system/host.sh tests/packaging/run
 
 .PHONY: help build run test check lint bench soak install uninstall dist deb rpm clean
 
@@ -121,6 +121,7 @@ lint:
 	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(CARGOFLAGS) --no-deps --document-private-items
 	tests/oldest-rust
+	tests/oldest-crates
 	tests/dependencies
 	shellcheck -x $(SCRIPTS)
 	mandoc -Tlint -Wwarning packaging/man/*.[18]

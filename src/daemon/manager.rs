@@ -54,11 +54,12 @@ struct Watchdog {
 impl Manager {
     /// The manager that the environment names.
     pub(crate) fn new(now: Instant) -> Self {
-        // Half the time, as sd_watchdog_enabled(3) recommends. It calls a limit of 0 invalid, and
-        // sd_notify does not; the shortest is what the loop can keep.
-        let interval = sd_notify::watchdog_enabled()
-            .filter(|limit| !limit.is_zero())
-            .map(|limit| (limit / 2).max(SHORTEST_WATCHDOG));
+        let limit = watchdog_limit(
+            std::env::var("WATCHDOG_USEC").ok().as_deref(),
+            std::env::var("WATCHDOG_PID").ok().as_deref(),
+        );
+        // Half the time, as sd_watchdog_enabled(3) recommends; the shortest is what the loop can keep.
+        let interval = limit.map(|limit| (limit / 2).max(SHORTEST_WATCHDOG));
         Manager::at(std::env::var_os("NOTIFY_SOCKET"), interval, now)
     }
 
@@ -119,6 +120,16 @@ impl Manager {
         }
         true
     }
+}
+
+/// How often the manager wants to hear from this process, by the variables of
+/// sd_watchdog_enabled(3), which calls a limit of 0 invalid. Not the crate's own function, which
+/// has another form in each of its versions.
+fn watchdog_limit(usec: Option<&str>, pid: Option<&str>) -> Option<Duration> {
+    let limit = usec?.parse().ok().filter(|usec| *usec > 0)?;
+    // Without a PID it is for whoever reads it; a PID that is none is nobody's.
+    let ours = pid.is_none_or(|pid| pid.parse() == Ok(std::process::id()));
+    ours.then(|| Duration::from_micros(limit))
 }
 
 impl Timed for Manager {
@@ -229,6 +240,24 @@ mod tests {
         assert_eq!(ours.deadline(), Some(now + STATUS_INTERVAL));
         ours.tick(now + STATUS_INTERVAL);
         assert!(heard(&theirs).is_some_and(|status| status.contains("answered 2,")));
+    }
+
+    #[test]
+    fn the_watchdog_is_for_this_process_and_has_a_limit() {
+        let ours = std::process::id().to_string();
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(watchdog_limit(Some("1000000"), Some(&ours)), second);
+        assert_eq!(watchdog_limit(Some("1000000"), None), second);
+        for (usec, pid) in [
+            (None, Some(ours.as_str())),
+            (Some("0"), None),
+            (Some("-1"), None),
+            (Some("1s"), None),
+            (Some("1000000"), Some("1")),
+            (Some("1000000"), Some("x")),
+        ] {
+            assert_eq!(watchdog_limit(usec, pid), None, "{usec:?} {pid:?}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::ValueEnum;
-use libsystemd::logging::{Priority, SD_JOURNAL_SOCK_PATH, connected_to_journal};
+use libsystemd::logging::{Priority, SD_JOURNAL_SOCK_PATH};
 use nix::sys::stat::{SFlag, fstat};
 
 pub(crate) use self::events::*;
@@ -88,7 +88,7 @@ pub(crate) fn init(level: Level, stderr_is_connection: bool) {
         outlet: Outlet::new(SD_JOURNAL_SOCK_PATH.into()),
         or_stderr,
     };
-    let sink = if connected_to_journal() {
+    let sink = if journal::is_stderr() {
         journal(true)
     } else if stderr_is_connection {
         match std::fs::exists(SD_JOURNAL_SOCK_PATH) {

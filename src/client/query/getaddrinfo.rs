@@ -9,6 +9,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrInfoHints, LookupError};
@@ -21,6 +22,7 @@ use nix::libc::{
 use super::address::Family;
 use super::failure::{Failure, words};
 use super::idn::{self, AI_IDN, EAI_IDN_ENCODE};
+use super::resolve::Question;
 
 /// netdb.h of glibc and musl; the libc crate lacks it.
 const EAI_ADDRFAMILY: i32 = -9;
@@ -34,7 +36,7 @@ const SERVER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 /// Why a name has no addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LookUpError {
+pub(crate) enum LookUpError {
     /// There is no such name.
     Unknown,
     /// The name is there, without an address of the families asked for.
@@ -54,6 +56,15 @@ pub(super) enum LookUpError {
     /// A code that our question cannot lead to (EAI_SERVICE, EAI_SOCKTYPE), or one that
     /// getaddrinfo(3) does not list.
     Other(i32),
+}
+
+/// A name, whose addresses are asked for.
+impl Question for Arc<str> {
+    type Answer = Arc<[SocketAddr]>;
+
+    fn look_up(&self, family: Family) -> Result<Arc<[SocketAddr]>, LookUpError> {
+        addresses(self, family).map(Arc::from)
+    }
 }
 
 /// Looks up the addresses of `name`, without a port. Blocks.
@@ -91,7 +102,7 @@ pub(super) fn addresses(name: &str, family: Family) -> Result<Vec<SocketAddr>, L
 }
 
 impl LookUpError {
-    fn new(error: LookupError, waited: Duration) -> LookUpError {
+    pub(super) fn new(error: LookupError, waited: Duration) -> LookUpError {
         match error.error_num() {
             EAI_NONAME => LookUpError::Unknown,
             EAI_NODATA | EAI_ADDRFAMILY => LookUpError::NoAddress,

@@ -28,6 +28,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
@@ -81,7 +82,7 @@ pub(crate) struct Budget {
 /// What all hosts budget.
 pub(crate) struct Prober {
     pub(crate) settings: Settings,
-    resolver: Resolver,
+    resolver: Resolver<Arc<str>>,
     neighbours: Neighbours,
     pub(crate) buffer: RefCell<Box<[u8]>>,
     spare: Cell<usize>,

@@ -40,7 +40,7 @@
 //! | `client/slots` | the answers of a round in the order given, and those that are late |
 //! | `client/words` | many words, each once: the hosts of a call, the reasons of a table |
 //! | `client/fleet` | workers, tries (`--wait`), descriptors |
-//! | `client/discover` | the networks of this machine, and who answers there |
+//! | `client/discover` | the networks of this machine → the machines there, by name |
 //! | `client/query` | one probe: look-up, race, stream, datagram, UNIX socket, ssh |
 //! | `client/report` | the bytes of a reply → uptime, users and loads |
 //! | `client/answer` | what became of a host: the value that the other rooms pass on |

@@ -7,7 +7,8 @@ use super::report::Report;
 /// One host, asked once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// What the user wrote, in every output.
+    /// What the user wrote, in every output; of a machine that a search has found, its looked-up name,
+    /// else its address.
     pub host: String,
     /// The address that answered, or was tried last: `192.0.2.7:10513`, `[fe80::1%eth0]:10513`,
     /// a UNIX path. None when there never was one.
@@ -18,6 +19,16 @@ pub struct Answer {
     pub rtt: Option<Duration>,
     /// When the last byte came, or the failure was known.
     pub at: SystemTime,
+    /// What a search has found besides; None for a host that was named. In a box: most have none,
+    /// and there are up to a million.
+    pub machine: Option<Box<Machine>>,
+}
+
+/// A machine that a search has found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Machine {
+    /// Those that it answered from, the first one first: `192.0.2.7`, `fe80::1%eth0`.
+    pub addresses: Vec<String>,
 }
 
 impl Answer {
@@ -31,6 +42,7 @@ impl Answer {
             },
             rtt: None,
             at: SystemTime::now(),
+            machine: None,
         }
     }
 }
@@ -189,6 +201,7 @@ pub(crate) mod samples {
             outcome,
             rtt: None,
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(AT),
+            machine: None,
         }
     }
 }

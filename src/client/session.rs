@@ -18,7 +18,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Round;
-use super::discover;
+use super::discover::{self, Names};
 use super::fleet::descriptors;
 use super::fleet::{self, Plan};
 use super::hosts::targets::Targets;
@@ -51,7 +51,8 @@ pub(super) struct Session {
     plan: Plan,
     /// When the whole call is over, and how long it was to take.
     deadline: Option<(Instant, Duration)>,
-    discover: bool,
+    /// The names of those that `--discover` finds; None without it.
+    search: Option<Rc<Names>>,
     /// Of every host that is printed.
     conditions: Vec<Condition>,
     settings: Settings,
@@ -69,8 +70,10 @@ impl Session {
         begun: Instant,
     ) -> Result<Session, String> {
         let budget = match targets.len() {
+            // A search, which looks up whoever answers.
+            0 => descriptors::divide(descriptors::raise_limit(), options.jobs, true),
             // Nothing to divide.
-            0 | 1 => descriptors::of_one(),
+            1 => descriptors::of_one(),
             _ => {
                 let names = targets.iter().any(|target| !target.is_direct());
                 descriptors::divide(descriptors::raise_limit(), options.jobs, names)
@@ -78,6 +81,8 @@ impl Session {
         };
         let runtime = runtime().map_err(|errno| format!("cannot start: {}", words(errno)))?;
         let prober = Prober::new(asking(options, &settings), &budget, targets.len());
+        let names = || Rc::new(Names::new(budget.look_ups, prober.settings.family));
+        let search = options.discover.then(names);
         // The rows of JSON tell all that is known; a program that reads them reads nothing else.
         let is_loud = !matches!(settings.format, Format::Json | Format::Jsonl);
         let recorder = settings
@@ -93,7 +98,7 @@ impl Session {
                 rebooted_since: options.rebooted.then_some(begun),
             },
             deadline: options.deadline.map(|time| (begun + time, time)),
-            discover: options.discover,
+            search,
             conditions: options.conditions.clone(),
             settings,
             recorder: recorder.flatten(),
@@ -107,7 +112,7 @@ impl Session {
         let mut page = Page::new(self.settings, &self.conditions, &self.targets, recorder);
         // JSON lines would be written across the progress line: the end of a pipe that they go
         // through is mostly the same terminal.
-        let hosts = (!self.discover).then_some(self.targets.len());
+        let hosts = self.search.is_none().then_some(self.targets.len());
         let progress = Progress::new(hosts, may_draw && format != Format::Jsonl);
         let work = async { self.round(progress, async |batch| page.take(batch)).await };
         let failure = self.runtime.block_on(work)?;
@@ -154,7 +159,7 @@ impl Session {
             settings: self.settings,
             conditions: &self.conditions,
             interval,
-            search: self.discover,
+            search: self.search.is_some(),
         };
         let watching = watch::run(plan, &recorder, round);
         let good = self.runtime.block_on(watching);
@@ -178,8 +183,10 @@ impl Session {
         let tasks = LocalSet::new();
         let collect = async {
             let search = self.start(sender);
+            // A search keeps it by itself.
             let mut late = self
                 .deadline
+                .filter(|_| search.is_none())
                 .map(|deadline| Late::new(deadline, self.targets.len()));
             loop {
                 if let Some(mut late) = late.take_if(|late| late.is_over()) {
@@ -221,8 +228,10 @@ impl Session {
     /// of its own.
     fn start(&self, answers: UnboundedSender<Arrival>) -> Option<JoinHandle<Result<(), String>>> {
         let prober = Rc::clone(&self.prober);
-        if self.discover {
-            return Some(spawn_local(discover::discover(prober, answers)));
+        if let Some(names) = &self.search {
+            let deadline = self.deadline.map(|(end, _)| end);
+            let search = discover::discover(prober, Rc::clone(names), deadline, answers);
+            return Some(spawn_local(search));
         }
         fleet::start(&prober, &self.targets, self.plan, &answers);
         None

@@ -24,6 +24,7 @@ use super::temp::TempDir;
 
 /// Types of records, RFC 1035 section 3.2.2 and RFC 3596.
 pub(crate) const A: u16 = 1;
+pub(crate) const PTR: u16 = 12;
 pub(crate) const AAAA: u16 = 28;
 /// Response codes, RFC 1035 section 4.1.1.
 pub(crate) const SERVFAIL: u8 = 2;
@@ -38,7 +39,7 @@ const TICK: u16 = 20;
 pub(crate) struct Question {
     /// Without the dot at the end.
     pub(crate) name: String,
-    /// [`A`] or [`AAAA`].
+    /// [`A`], [`AAAA`] or [`PTR`].
     pub(crate) kind: u16,
     /// The questions that wait for their answer, with this one.
     pub(crate) at_once: usize,
@@ -49,6 +50,8 @@ pub(crate) struct Question {
 pub(crate) enum Reply {
     /// Those of the right family.
     Addresses(Vec<IpAddr>),
+    /// A name, whatever bytes are between its dots.
+    Name(Vec<u8>),
     /// One of the response codes, without delay.
     Code(u8),
     /// These bytes behind the question's number.
@@ -199,11 +202,12 @@ impl<R: FnMut(&Question) -> Reply> Server<R> {
             Reply::Silence => return None,
             Reply::Bytes(bytes) => [&packet[..2], &bytes].concat(),
             Reply::Code(code) => message(packet, end, code, &[], false),
+            Reply::Name(name) => message(packet, end, 0, &[pointer(&name)], false),
             Reply::Addresses(addresses) => {
                 let records: Vec<_> = addresses
                     .iter()
                     .filter(|ip| ip.is_ipv4() == (kind == A))
-                    .map(record)
+                    .map(address)
                     .collect();
                 let whole = message(packet, end, 0, &records, false);
                 // RFC 1035 section 4.2.1: 512 bytes, and what is longer is asked for over TCP.
@@ -247,23 +251,31 @@ fn message(packet: &[u8], end: usize, code: u8, records: &[Vec<u8>], truncated: 
     [&header, &packet[12..end], &records.concat()].concat()
 }
 
-/// Section 4.1.3: a pointer to the question's name, type, class, a minute to live, the address.
-fn record(ip: &IpAddr) -> Vec<u8> {
-    let (kind, octets) = match ip {
-        IpAddr::V4(v4) => (A, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (AAAA, v6.octets().to_vec()),
-    };
-    let length = u16::try_from(octets.len())
-        .expect("16 at most")
+fn address(ip: &IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(v4) => record(A, &v4.octets()),
+        IpAddr::V6(v6) => record(AAAA, &v6.octets()),
+    }
+}
+
+/// RFC 1035 section 3.1: labels with their lengths, up to an empty one.
+fn pointer(name: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    for label in name.split(|byte| *byte == b'.') {
+        data.push(u8::try_from(label.len()).expect("63 bytes at most"));
+        data.extend(label);
+    }
+    data.push(0);
+    record(PTR, &data)
+}
+
+/// Section 4.1.3: a pointer to the question's name, type, class, a minute to live, the data.
+fn record(kind: u16, data: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(data.len())
+        .expect("a short record")
         .to_be_bytes();
-    let head = [
-        &[0xc0, 12],
-        &kind.to_be_bytes()[..],
-        &[0, 1, 0, 0, 0, 60],
-        &length,
-    ]
-    .concat();
-    [head, octets].concat()
+    let kind = kind.to_be_bytes();
+    [&[0xc0, 12], &kind[..], &[0, 1, 0, 0, 0, 60], &length, data].concat()
 }
 
 /// A machine whose resolver asks the name servers of a test.

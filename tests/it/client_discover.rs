@@ -1,5 +1,5 @@
 //! `ruptime --discover` on two networks with four machines, over IPv4 and IPv6; the machines run
-//! `ruptimed`. See tests/common/lan.
+//! `ruptimed`, see tests/common/lan. The names of machines are in client_discover_names.rs.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -24,16 +24,24 @@ fn server() -> String {
 }
 
 /// Runs the client on the asking machine, once each of the four answers when it is asked alone.
-fn on_the_lan(arguments: &str) -> Option<Ran> {
+/// Names are those of these lines of hosts(5).
+fn on_the_lan(hosts: &str, arguments: &str) -> Option<Ran> {
     let lan = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/lan");
     let client = env!("CARGO_BIN_EXE_ruptime");
+    let folder = TempDir::new();
+    let files = folder.file("hosts", hosts);
     let script = format!(
-        "'{client}' --udp --wait 30 -o json 192.0.2.11 192.0.2.12 192.0.2.13 198.51.100.14 \
-             fe80::11%br0 fe80::14%br1 >/dev/null && exec '{client}' {arguments}"
+        "mount --bind '{}' /etc/hosts
+        echo 'hosts: files' >'{conf}'
+        mount --bind '{conf}' /etc/nsswitch.conf
+        '{client}' --udp --wait 30 -o json 192.0.2.11 192.0.2.12 192.0.2.13 198.51.100.14 \
+             fe80::11%br0 fe80::14%br1 >/dev/null && exec '{client}' {arguments}",
+        files.display(),
+        conf = folder.join("nsswitch.conf").display(),
     );
     let mut words = unshare("mnpf")?;
-    let folder = TempDir::new();
-    words.extend([lan, folder.join("")].map(|path| path.display().to_string()));
+    let fifos = TempDir::new();
+    words.extend([lan, fifos.join("")].map(|path| path.display().to_string()));
     words.extend([server(), "sh".to_owned(), "-c".to_owned(), script]);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::null());
@@ -51,6 +59,8 @@ fn up(ran: &Ran) -> Vec<String> {
         .collect()
 }
 
+/// Three questions, and a busy machine has 4 s for each answer.
+const LONG: &str = "--discover --timeout 20";
 const V4: [&str; 4] = ["192.0.2.11", "192.0.2.12", "192.0.2.13", "198.51.100.14"];
 const V6: [&str; 4] = [
     "fe80::11%br0",
@@ -60,9 +70,8 @@ const V6: [&str; 4] = [
 ];
 
 #[test]
-fn whoever_answers_is_listed_once_by_name() {
-    // Long enough for all three questions.
-    let Some(ran) = on_the_lan("--discover --timeout 3") else {
+fn whoever_answers_is_listed_once_by_its_address() {
+    let Some(ran) = on_the_lan("", LONG) else {
         return;
     };
     assert!(ran.status == 0 && ran.err.is_empty(), "{ran:?}");
@@ -70,12 +79,32 @@ fn whoever_answers_is_listed_once_by_name() {
 }
 
 #[test]
+fn one_name_is_one_machine_in_both_families() {
+    let hosts = "192.0.2.11 Web11.test web11\nfe80::11 web11.test\n198.51.100.14 web14\n";
+    let Some(ran) = on_the_lan(hosts, LONG) else {
+        return;
+    };
+    assert!(ran.status == 0 && ran.err.is_empty(), "{ran:?}");
+    let others = [V4[1], V4[2], V6[1], V6[2], V6[3]];
+    assert_eq!(up(&ran), [&others[..], &["web11.test", "web14"]].concat());
+    let text = ran.text();
+    let line = text.lines().find(|line| line.starts_with("web11.test"));
+    let behind = line.map(|line| {
+        line.split_whitespace()
+            .rev()
+            .take(2)
+            .collect::<BTreeSet<_>>()
+    });
+    assert_eq!(behind, Some(BTreeSet::from([V4[0], V6[0]])), "{text}");
+}
+
+#[test]
 fn one_family_can_be_asked_alone() {
-    let Some(ran) = on_the_lan("--discover -4 --timeout 3") else {
+    let Some(ran) = on_the_lan("", &format!("{LONG} -4")) else {
         return;
     };
     assert_eq!(up(&ran), V4, "{ran:?}");
-    let Some(ran) = on_the_lan("--discover -6 --timeout 3 -o jsonl") else {
+    let Some(ran) = on_the_lan("", &format!("{LONG} -6 -o jsonl")) else {
         return;
     };
     let text = ran.text();
@@ -102,7 +131,7 @@ fn a_network_without_a_broadcast_address_is_asked() {
         ip link set d0 up
         ({}) &
         '{client}' --udp --wait 30 192.0.2.1 >/dev/null
-        '{client}' --discover -4 --timeout 3",
+        '{client}' {LONG} -4",
         server(),
         client = env!("CARGO_BIN_EXE_ruptime")
     );
@@ -115,11 +144,11 @@ fn a_network_without_a_broadcast_address_is_asked() {
 
 #[test]
 fn nobody_is_an_answer_too() {
-    let Some(ran) = on_the_lan("--discover --timeout 0.5 --port 9") else {
+    let Some(ran) = on_the_lan("", "--discover --timeout 0.5 --port 9") else {
         return;
     };
     ran.assert_down("ruptime: nobody answered");
-    let Some(ran) = on_the_lan("--discover --timeout 0.5 --port 9 -o json") else {
+    let Some(ran) = on_the_lan("", "--discover --timeout 0.5 --port 9 -o json") else {
         return;
     };
     assert_eq!(
@@ -155,7 +184,7 @@ fn attack_a_forger_fills_no_more_than_the_list_and_the_cut_is_told() {
             ran
         })
     });
-    let told = format!("ruptime: too many answers: only the first {listed} are listed\n");
+    let told = format!("ruptime: too many answers: only the first {listed} addresses are listed\n");
     assert_eq!((ran.status, &*ran.err), (1, &*told));
     assert_eq!(ran.text().lines().count(), listed);
     assert!(ran.took < Duration::from_secs(25), "{:?}", ran.took);

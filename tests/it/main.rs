@@ -9,6 +9,7 @@ mod capture_commit;
 mod capture_faults;
 mod client_datagram;
 mod client_discover;
+mod client_discover_names;
 mod client_fleet;
 mod client_hosts;
 mod client_memory;

@@ -1,31 +1,39 @@
-//! `--discover`: one request to every host on the local networks, and the hosts that answer.
+//! `--discover`: one request to every host on the local networks, and the machines that answer.
 //!
-//! Comes in: the interfaces. Goes out: one [`Answer`] for each address that answered within the
-//! timeout, as it comes. The question is repeated, because broadcasts are the first that a busy
-//! network drops; a host that answers twice is listed once. Only what comes from the port that
-//! was asked is an answer.
+//! Comes in: the interfaces. Goes out: one [`Answer`] for each machine that answered, with its
+//! addresses, when the search is over: only then is it known which addresses are one machine's.
+//! That is at the timeout, or once the network is quiet and the names are looked up (`lull`). A
+//! name that is not there by then is not waited for. The question is repeated, because broadcasts
+//! are the first that a busy network drops; an address that answers twice is listed once. Only what
+//! comes from the port that was asked is an answer.
 
+mod lull;
+mod machines;
+mod names;
 mod networks;
+mod sockets;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::future::pending;
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockType, setsockopt, sockopt};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
-use self::networks::Probe;
+use self::lull::Lull;
+use self::machines::Found;
+pub(super) use self::names::Names;
+use self::sockets::Sockets;
 use crate::client::answer::Answer;
 use crate::client::query::address;
 use crate::client::query::failure::Failure;
 use crate::client::query::reply::Reply;
-use crate::client::query::socket::{self, Socket};
+use crate::client::query::socket::Socket;
 use crate::client::query::{Prober, judge, show};
 
 /// When the question is asked: at once and after these times, if the timeout is not over.
@@ -34,13 +42,14 @@ const REPEATS: [Duration; 2] = [Duration::from_millis(250), Duration::from_milli
 pub(crate) const ANSWERS_MAX: usize = 16_384;
 /// The most bytes of answers that are kept, which only `text` can reach.
 const KEPT_MAX: usize = 64 << 20;
-/// Room for the answers of a whole network at once, bytes; what the system gives of it is enough.
-const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// Asks every host; the answers go to `answers` with their number. The error is one line: no
-/// request could be sent, or there are too many answers for a list.
+/// Asks every host; the machines' answers go to `answers` with their number, at `deadline` at the
+/// latest. The error is one line: no request could be sent, or there are too many answers for a
+/// list.
 pub(crate) async fn discover(
     prober: Rc<Prober>,
+    names: Rc<Names>,
+    deadline: Option<Instant>,
     answers: UnboundedSender<(usize, Answer)>,
 ) -> Result<(), String> {
     let port = prober.port(None, true);
@@ -52,103 +61,61 @@ pub(crate) async fn discover(
     }
     let begun = Instant::now();
     let end = begun + prober.timeout();
+    let end = deadline.map_or(end, |deadline| deadline.min(end));
     let sockets = Sockets::open(&probes).map_err(|errno| Failure::Os(errno).reason())?;
     sockets.send_all(&probes)?;
-    let search = Search {
-        prober: &prober,
-        answers: &answers,
+    let search = Rc::new(Search {
+        prober,
+        names,
         begun,
+        end,
         port,
+        lull: Lull::new(end - begun),
         seen: RefCell::default(),
+        found: RefCell::default(),
         kept: Cell::new(0),
-    };
+    });
     let repeat = async {
         for after in REPEATS {
             sleep_until(begun + after).await;
             // It was sent once; a failure now means that a network went away since.
             let _ = sockets.send_all(&probes);
         }
+        search.lull.asked();
         pending().await
     };
-    tokio::select! {
+    let ended = tokio::select! {
         () = repeat => Ok(()),
         () = answers.closed() => Ok(()),
-        // The ordinary end.
+        // The ordinary ends.
+        () = search.lull.over() => Ok(()),
         () = sleep_until(end) => Ok(()),
         () = search.collect(sockets.v4.as_ref()) => search.cut(),
         () = search.collect(sockets.v6.as_ref()) => search.cut(),
+    };
+    for arrival in search.machines().into_iter().enumerate() {
+        // A receiver that is gone wants none.
+        let _ = answers.send(arrival);
     }
+    ended
 }
 
-/// One socket for each family that is asked in.
-struct Sockets {
-    v4: Option<Socket>,
-    v6: Option<Socket>,
-}
-
-impl Sockets {
-    fn open(probes: &[Probe]) -> Result<Sockets, Errno> {
-        let any = |v4: bool| probes.iter().any(|probe| probe.to.is_ipv4() == v4);
-        let v4 = any(true).then(|| {
-            let fd = prepared(AddressFamily::Inet)?;
-            // Without it a send to a broadcast address is EACCES, ip(7).
-            setsockopt(&fd, sockopt::Broadcast, &true)?;
-            Socket::watch(fd)
-        });
-        let v6 = any(false).then(|| Socket::watch(prepared(AddressFamily::Inet6)?));
-        match (v4, v6) {
-            // A family that the kernel does not have is no obstacle to the other.
-            (Some(Err(errno)), None | Some(Err(_))) | (None, Some(Err(errno))) => Err(errno),
-            (v4, v6) => Ok(Sockets {
-                v4: v4.and_then(Result::ok),
-                v6: v6.and_then(Result::ok),
-            }),
-        }
-    }
-
-    /// Sends every question once; an error only if none went out.
-    fn send_all(&self, probes: &[Probe]) -> Result<(), String> {
-        let mut last = Errno::ENETUNREACH;
-        let mut sent = false;
-        for probe in probes {
-            let socket = if probe.to.is_ipv4() {
-                &self.v4
-            } else {
-                &self.v6
-            };
-            let Some(socket) = socket else { continue };
-            match socket.ask_everybody(probe.to, probe.interface, probe.from) {
-                Ok(()) => sent = true,
-                Err(errno) => last = errno,
-            }
-        }
-        if sent {
-            Ok(())
-        } else {
-            Err(Failure::Os(last).reason())
-        }
-    }
-}
-
-fn prepared(family: AddressFamily) -> Result<OwnedFd, Errno> {
-    let fd = socket::open(family, SockType::Datagram)?;
-    // Bounded by net.core.rmem_max; the default size does for a small network.
-    let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER);
-    Ok(fd)
-}
-
-struct Search<'a> {
-    prober: &'a Prober,
-    answers: &'a UnboundedSender<(usize, Answer)>,
+struct Search {
+    prober: Rc<Prober>,
+    names: Rc<Names>,
     begun: Instant,
+    end: Instant,
     port: u16,
+    lull: Lull,
     seen: RefCell<HashSet<SocketAddr>>,
+    /// In the order in which they answered.
+    found: RefCell<Vec<(SocketAddr, Found)>>,
     kept: Cell<usize>,
 }
 
-impl Search<'_> {
+impl Search {
     /// Takes what comes on one socket, until there are too many answers.
-    async fn collect(&self, socket: Option<&Socket>) {
+    async fn collect(self: &Rc<Self>, socket: Option<&Socket>) {
         let Some(socket) = socket else {
             return pending().await;
         };
@@ -161,9 +128,12 @@ impl Search<'_> {
     }
 
     /// Only what comes from the port that was asked is an answer, and that once.
-    fn note(&self, from: SocketAddr, length: usize) {
-        let mut seen = self.seen.borrow_mut();
-        if from.port() != self.port || !seen.insert(from) {
+    fn note(self: &Rc<Self>, from: SocketAddr, length: usize) {
+        if from.port() != self.port {
+            return;
+        }
+        self.lull.heard();
+        if !self.seen.borrow_mut().insert(from) {
             return;
         }
         let mut reply = Reply::default();
@@ -176,9 +146,34 @@ impl Search<'_> {
             outcome: judge(reply).0,
             rtt: Some(self.begun.elapsed()),
             at: SystemTime::now(),
+            machine: None,
         };
-        // If the receiver is gone, discover() ends by itself.
-        let _ = self.answers.send((seen.len() - 1, answer));
+        let mut found = self.found.borrow_mut();
+        let place = found.len();
+        found.push((from, Found { answer, name: None }));
+        self.lull.name_begins();
+        // It ends with the round's tasks.
+        spawn_local(Rc::clone(self).name(place, from));
+    }
+
+    /// Looks up the name of an address that was found.
+    async fn name(self: Rc<Self>, place: usize, address: SocketAddr) {
+        let limit = self.end.saturating_duration_since(Instant::now());
+        let name = self.names.look_up(address, limit).await;
+        if let Some((_, found)) = self.found.borrow_mut().get_mut(place) {
+            found.name = name;
+        }
+        self.lull.name_ends();
+    }
+
+    /// The machines, whether their names have been looked up or not.
+    fn machines(&self) -> Vec<Answer> {
+        let found = mem::take(&mut *self.found.borrow_mut());
+        let found = found.into_iter().map(|(address, Found { answer, name })| {
+            let name = name.or_else(|| self.names.known(&address));
+            Found { answer, name }
+        });
+        machines::join(found.collect())
     }
 
     fn is_full(&self) -> bool {
@@ -188,12 +183,12 @@ impl Search<'_> {
     fn cut(&self) -> Result<(), String> {
         let listed = self.seen.borrow().len();
         Err(format!(
-            "too many answers: only the first {listed} are listed"
+            "too many answers: only the first {listed} addresses are listed"
         ))
     }
 }
 
-/// The name to list: the address without the port, with the zone where it needs one.
+/// The address without the port, with the zone where it needs one.
 fn host_of(address: SocketAddr) -> String {
     match address {
         SocketAddr::V6(v6) if v6.scope_id() != 0 => {

@@ -29,6 +29,9 @@ struct Fields<'a> {
     error: Option<&'a str>,
     last_seen: Option<String>,
     rebooted: Option<bool>,
+    /// Of a machine that a search has found only: the other rows are as they have always been.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses: Option<&'a [String]>,
 }
 
 impl<'a> Fields<'a> {
@@ -51,6 +54,7 @@ impl<'a> Fields<'a> {
             error: outcome.reason(),
             last_seen: row.past.last_seen(answer).and_then(clock::rfc3339),
             rebooted: report.map(|_| row.past.rebooted),
+            addresses: answer.machine.as_ref().map(|found| &found.addresses[..]),
         }
     }
 }
@@ -114,7 +118,7 @@ impl Formatter for Safe {
 mod tests {
     use super::*;
     use crate::client::answer::samples::{AT, down, error, up};
-    use crate::client::answer::{Answer, Outcome};
+    use crate::client::answer::{Answer, Machine, Outcome};
 
     fn written(answer: &Answer) -> String {
         let mut out = Vec::new();
@@ -195,6 +199,16 @@ mod tests {
                 "rebooted"
             ]
         );
+    }
+
+    #[test]
+    fn a_machine_that_was_found_has_its_addresses_behind_the_other_fields() {
+        let mut answer = down("web1", "refused");
+        let plain = written(&answer);
+        let addresses = ["192.0.2.7", "fe80::7%eth0"].map(str::to_owned).to_vec();
+        answer.machine = Some(Box::new(Machine { addresses }));
+        let more = plain.replace("}\n", r#","addresses":["192.0.2.7","fe80::7%eth0"]}"#) + "\n";
+        assert_eq!(written(&answer), more);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! db1        down  connection refused
 //! ```
 //!
-//! The mark after the loads, on a terminal, says at a glance where they go, from 15 over 5 to
+//! Behind the name that was looked up for a machine, the line ends with its addresses. The mark
+//! after the loads, on a terminal, says at a glance where they go, from 15 over 5 to
 //! 1 minute.
 
 use std::borrow::Cow;
@@ -64,6 +65,8 @@ pub(crate) struct Line<'a> {
     pub(crate) host: &'a str,
     pub(crate) mark: &'a str,
     pub(crate) state: State<'a>,
+    /// Of a machine that was found and has a name.
+    pub(crate) addresses: &'a [String],
 }
 
 /// What became of a host, as far as a line says it.
@@ -93,6 +96,12 @@ impl<'a> From<&'a Row<'a>> for Line<'a> {
             host: &row.answer.host,
             mark: &row.mark,
             state,
+            addresses: match &row.answer.machine {
+                Some(machine) if !machine.addresses.contains(&row.answer.host) => {
+                    &machine.addresses
+                }
+                _ => &[],
+            },
         }
     }
 }
@@ -131,6 +140,7 @@ struct Cells<'a> {
     name: Cow<'a, str>,
     mark: &'a str,
     state: CellsOf<'a>,
+    addresses: &'a [String],
 }
 
 enum CellsOf<'a> {
@@ -169,10 +179,19 @@ impl<'a> Cells<'a> {
             name: escape::line(line.host.as_bytes()),
             mark: line.mark,
             state,
+            addresses: line.addresses,
         }
     }
 
     fn push(&self, line: &mut String, widths: &Widths, style: Style) {
+        self.push_state(line, widths, style);
+        for (place, address) in self.addresses.iter().enumerate() {
+            line.push_str(if place == 0 { "  " } else { " " });
+            line.push_str(&escape::line(address.as_bytes()));
+        }
+    }
+
+    fn push_state(&self, line: &mut String, widths: &Widths, style: Style) {
         let _ = write!(
             line,
             "{}{:2$}  ",

@@ -1,8 +1,8 @@
 //! The table, line by line.
 
 use super::*;
-use crate::client::answer::Answer;
 use crate::client::answer::samples::{AT, down, error, up};
+use crate::client::answer::{Answer, Machine};
 use crate::client::memory::Past;
 
 const PLAIN_STYLE: Style = Style {
@@ -258,4 +258,29 @@ fn a_load_is_as_wide_as_it_is_written() {
     ] {
         assert_eq!(load_width(value), format!("{value:.2}").len(), "{value}");
     }
+}
+
+#[test]
+fn the_addresses_of_a_machine_end_its_line_unless_they_are_its_name() {
+    let found = |answer: Answer, addresses: &[&str]| {
+        let addresses = addresses.iter().map(|text| (*text).to_owned()).collect();
+        Answer {
+            machine: Some(Box::new(Machine { addresses })),
+            ..answer
+        }
+    };
+    let answers = [
+        found(
+            up("web1", 60, Some(1), CALM),
+            &["192.0.2.7", "fe80::7%eth0"],
+        ),
+        found(up("192.0.2.8", 60, Some(1), CALM), &["192.0.2.8"]),
+        found(error("odd", "hello"), &["192.0.2.9"]),
+    ];
+    let lines = [
+        "web1       up     0:01,  1 user,  load 0.10, 0.10, 0.10  192.0.2.7 fe80::7%eth0\n",
+        "192.0.2.8  up     0:01,  1 user,  load 0.10, 0.10, 0.10\n",
+        "odd        error  hello  192.0.2.9\n",
+    ];
+    assert_eq!(plain(&answers), lines.concat());
 }

@@ -119,6 +119,8 @@ impl Reports {
                     reason: self.reasons.get(*reason as usize),
                 },
             },
+            // Those of a search are no targets, and not kept here.
+            addresses: &[],
         })
     }
 }

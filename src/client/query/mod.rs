@@ -9,12 +9,13 @@ pub(crate) mod address;
 mod datagram;
 pub(crate) mod failure;
 mod getaddrinfo;
+mod getnameinfo;
 mod idn;
 mod neighbours;
 mod pace;
 mod race;
 pub(crate) mod reply;
-mod resolve;
+pub(crate) mod resolve;
 pub(crate) mod services;
 pub(crate) mod socket;
 mod ssh;
@@ -300,6 +301,7 @@ impl Prober {
             outcome,
             rtt,
             at: SystemTime::now(),
+            machine: None,
         };
         (answer, again)
     }

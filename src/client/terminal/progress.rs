@@ -20,7 +20,7 @@ const CLEAR: &str = "\r\x1b[K";
 #[derive(Debug)]
 pub(crate) struct Progress {
     answered: usize,
-    /// None if it is not known how many will answer.
+    /// None for a search: nobody knows how many will answer, and machines are told at its end.
     hosts: Option<usize>,
     begun: Instant,
     /// When the line is drawn next; None: never.
@@ -66,7 +66,7 @@ impl Progress {
     fn text(&self, elapsed: Duration) -> String {
         let (answered, seconds) = (self.answered, elapsed.as_secs());
         let Some(hosts) = self.hosts else {
-            return format!("{answered} hosts {seconds} s");
+            return format!("searching {seconds} s");
         };
         let full = (answered * BAR / hosts.max(1)).min(BAR);
         let mut bar = "=".repeat(full);
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(text(20, Some(40)), expected(20, 15));
         let whole = format!("40 of 40 hosts [{}] 3 s", "=".repeat(30));
         assert_eq!(text(40, Some(40)), whole);
-        assert_eq!(text(5, None), "5 hosts 3 s");
+        assert_eq!(text(5, None), "searching 3 s");
         assert_eq!(text(0, Some(0)), format!("0 of 0 hosts [{}] 3 s", bar(0)));
     }
 

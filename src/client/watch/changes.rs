@@ -88,9 +88,13 @@ impl History {
     }
 
     /// The hosts that answered in an earlier round and are not in this one, which a search finds
-    /// anew each time: they count as down. Sorted by name, since they have no slot.
+    /// anew each time: they count as down. Sorted by name, since they have no slot. One that was
+    /// listed by its address, because its name was not known yet, is here under its name.
     pub(super) fn absent(&self, answers: &[Answer]) -> Vec<Answer> {
-        let here: HashSet<&str> = answers.iter().map(|answer| answer.host.as_str()).collect();
+        let addresses = answers.iter().filter_map(|answer| answer.machine.as_ref());
+        let addresses = addresses.flat_map(|machine| &machine.addresses);
+        let hosts = answers.iter().map(|answer| &answer.host);
+        let here: HashSet<&str> = hosts.chain(addresses).map(String::as_str).collect();
         let gone = self
             .hosts
             .keys()
@@ -136,6 +140,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::answer::Machine;
     use crate::client::answer::samples::{down, error, up};
 
     /// One host over several rounds, ten seconds apart.
@@ -295,6 +300,17 @@ mod tests {
         assert_eq!(history.note(&gone), [Change::Since(gone[0].at)]);
         assert_eq!(history.absent(&[]).len(), 2);
         assert_eq!(history.note(&[u(5)]), [Change::BackUp { rebooted: false }]);
+    }
+
+    #[test]
+    fn a_machine_whose_name_is_known_now_is_not_down_under_its_address() {
+        let mut history = History::new(99);
+        history.note(&[up("192.0.2.7", 60, None, None)]);
+        let mut named = up("web1", 60, None, None);
+        let addresses = ["fe80::7%eth0", "192.0.2.7"].map(str::to_owned).to_vec();
+        named.machine = Some(Box::new(Machine { addresses }));
+        assert_eq!(history.absent(&[named]), []);
+        assert_eq!(history.absent(&[]).len(), 1);
     }
 
     #[test]

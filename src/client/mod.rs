@@ -3,7 +3,7 @@
 //! The map of its rooms is in the crate's own comment.
 //!
 //! [`main`] gives the exit status: 0 every host answered, 1 some did not (or the output could not
-//! be written), 2 a usage error.
+//! be written), 2 a usage error; a monitoring plugin has its own four.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -31,6 +31,7 @@ mod words;
 
 use self::hosts::Hosts;
 use self::options::{Color, Options};
+use self::output::nagios::{Check, State};
 use self::output::sort::Key;
 use self::output::{Format, Settings, Terminal};
 use self::query::services::Services;
@@ -46,10 +47,7 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     let begun = Instant::now();
     let status = match options::from_command_line() {
-        Ok(_) if output::is_closed() => {
-            output::complain(output::CLOSED);
-            FAILED
-        }
+        Ok(options) if output::is_closed() => Told::new(&options).failure(output::CLOSED),
         Ok(options) => run(&options, begun),
         Err(status) => status,
     };
@@ -59,11 +57,11 @@ pub fn main() -> ExitCode {
 
 /// From the options to the exit status, for a call that has `begun`.
 fn run(options: &Options, begun: Instant) -> u8 {
+    let told = Told::new(options);
     if let Some(port) = &options.port {
         let datagrams = options.udp || options.discover;
         if let Err(line) = Services::default().check(port, datagrams) {
-            output::complain(format_args!("--port: {line}"));
-            return USAGE;
+            return told.usage(&format!("--port: {line}"));
         }
     }
     let hosts = if options.discover {
@@ -71,44 +69,81 @@ fn run(options: &Options, begun: Instant) -> u8 {
     } else {
         match hosts::gather(&options.hosts, &options.hosts_files, &options.exclude) {
             Ok(hosts) => hosts,
-            Err(line) => {
-                output::complain(line);
-                return USAGE;
-            }
+            Err(line) => return told.usage(&line),
         }
     };
-    for line in &hosts.complaints {
-        output::complain(line);
+    let mut check = Check {
+        warning: options.warning.clone(),
+        critical: options.critical.clone(),
+        complaints: Vec::new(),
+    };
+    let has_bad_lines = !hosts.complaints.is_empty();
+    match told.is_plugin {
+        true => check.complaints = hosts.complaints,
+        false => hosts.complaints.iter().for_each(output::complain),
     }
     let settings = settings(options, hosts.targets.len());
     if hosts.targets.is_empty() && !options.discover {
         // Only bad lines, reported above: print no rows, in a form that a program can parse.
-        let nobody = output::write(&mut io::stdout(), &mut io::stderr(), &settings, &[]);
-        return status(nobody.map(|()| false), false);
-    }
-    let told_bad_lines = !hosts.complaints.is_empty();
-    let session = match Session::new(options, hosts.targets, settings, begun) {
-        Ok(session) => session,
-        Err(line) => {
-            output::complain(line);
-            return FAILED;
+        if let Some(line) = check.complaints.first() {
+            return told.failure(line);
         }
+        let nobody = output::write(&mut io::stdout(), &mut io::stderr(), &settings, &[]);
+        return told.status(nobody.map(|()| FAILED), false);
+    }
+    let session = match Session::new(options, hosts.targets, check, settings, begun) {
+        Ok(session) => session,
+        Err(line) => return told.failure(&line),
     };
     let asked = match options.watch {
-        Some(interval) => session.watch(interval),
+        Some(interval) => session.watch(interval).map(|good| u8::from(!good)),
         None => session.once(io::stderr().is_terminal() && can_draw()),
     };
-    status(asked, told_bad_lines)
+    told.status(asked, has_bad_lines)
 }
 
-/// Ok: whether all hosts answered; an error is one of standard output.
-fn status(asked: io::Result<bool>, told_bad_lines: bool) -> u8 {
-    match asked {
-        Ok(true) if !told_bad_lines => 0,
-        Ok(_) => FAILED,
-        Err(error) => {
-            output::complain_of(&error);
-            FAILED
+/// How a call that goes wrong says so: a monitoring plugin has a line and statuses of its own.
+struct Told {
+    is_plugin: bool,
+}
+
+impl Told {
+    fn new(options: &Options) -> Told {
+        Told {
+            is_plugin: options.output == Some(Format::Nagios),
+        }
+    }
+
+    fn usage(&self, line: &str) -> u8 {
+        self.say(line, USAGE)
+    }
+
+    fn failure(&self, line: &str) -> u8 {
+        self.say(line, FAILED)
+    }
+
+    fn say(&self, line: &str, status: u8) -> u8 {
+        if self.is_plugin {
+            return output::unknown(line);
+        }
+        output::complain(line);
+        status
+    }
+
+    /// The exit status of a call that was made; an error is one of standard output.
+    fn status(&self, asked: io::Result<u8>, has_bad_lines: bool) -> u8 {
+        match asked {
+            // Bad lines are part of a plugin's answer.
+            Ok(0) if has_bad_lines && !self.is_plugin => FAILED,
+            Ok(status) => status,
+            Err(error) => {
+                output::complain_of(&error);
+                if self.is_plugin {
+                    State::Unknown.status()
+                } else {
+                    FAILED
+                }
+            }
         }
     }
 }
@@ -142,7 +177,7 @@ fn settings(options: &Options, hosts: usize) -> Settings {
     let is_kept = match format {
         Format::Table | Format::Json | Format::Jsonl => true,
         Format::Text => options.watch.is_some(),
-        Format::Openmetrics => false,
+        Format::Openmetrics | Format::Nagios => false,
     };
     Settings {
         sort: options.sort().or(by_name),

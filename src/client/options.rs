@@ -33,13 +33,21 @@ Examples:
   ssh web1 reboot; ruptime --wait 5m --rebooted web1
   ruptime -o json web1 | jq '.[0].uptime_seconds'
   ruptime --where '!up' --summary   only the hosts that are not up, and how many there are
+  ruptime -o nagios --warning 'load5>=16' --critical 'uptime<10m' web1
   ruptime -w5 web1 web2             look again every 5 seconds
   ruptime ssh:root@web1             a machine without ruptimed, by ssh
   ruptime unix:/run/ruptime.sock    this machine, through its UNIX socket
 
 Times are in seconds, or have a unit: 0.5, 30s, 5m, 1h, 1d, 1w.
 
-Exit status: 0 when every host answered, 1 when some did not, 2 for a usage error.";
+Exit status: 0 when every host answered, 1 when some did not, 2 for a usage error.
+With -o nagios: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (a usage error, too).";
+
+/// The options of one letter that have no value.
+const FLAGS: [char; 8] = ['4', '6', 'a', 'l', 't', 'u', 'n', 'r'];
+
+/// The value of `--output` for a monitoring plugin.
+const NAGIOS: &str = "nagios";
 
 /// Everything that the command line can say.
 #[derive(Debug, Clone, Parser)]
@@ -115,6 +123,14 @@ pub struct Options {
     /// Fields: uptime, users, load1, load5, load15, rtt. Operators: < <= > >= =. ! negates.
     #[arg(long = "where", value_name = "COND", action = ArgAction::Append, value_parser = Condition::parse)]
     pub conditions: Vec<Condition>,
+
+    /// With -o nagios: the state is WARNING where COND holds of some host
+    #[arg(long, value_name = "COND", action = ArgAction::Append, value_parser = Condition::parse)]
+    pub warning: Vec<Condition>,
+
+    /// With -o nagios: the state is CRITICAL where COND holds of some host, or a host is not up
+    #[arg(long, value_name = "COND", action = ArgAction::Append, value_parser = Condition::parse)]
+    pub critical: Vec<Condition>,
 
     /// How to print; a table with -f [default: text for one host, table for more]
     #[arg(short, long, value_name = "FORMAT", value_enum)]
@@ -201,6 +217,27 @@ pub(super) fn from_command_line() -> Result<Options, u8> {
     parse(env::args_os()).map_err(tell)
 }
 
+/// Whether the words ask for `-o nagios`, where they are no proper command line.
+fn ask_for_a_plugin(words: impl Iterator<Item = OsString>) -> bool {
+    let mut is_value = false;
+    for word in words {
+        let text = word.to_str().unwrap_or_default();
+        let short = text
+            .strip_prefix('-')
+            .map(|text| text.trim_start_matches(FLAGS));
+        let value = short
+            .and_then(|text| text.strip_prefix('o'))
+            .or(text.strip_prefix("--output"));
+        if is_value && text == NAGIOS
+            || value.is_some_and(|value| value.trim_start_matches('=') == NAGIOS)
+        {
+            return true;
+        }
+        is_value = value == Some("");
+    }
+    false
+}
+
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, clap::Error> {
     Options::try_parse_from(arguments.into_iter().map(with_equals)).and_then(checked)
 }
@@ -208,11 +245,10 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, clap:
 /// `-w5` as clap wants it, `-w=5`: the value is optional, so that its `=` must be there or else
 /// `-w web1` would take the host for one. Flags may stand before the `w`.
 fn with_equals(argument: OsString) -> OsString {
-    let flags = |c: char| "46altunr".contains(c);
     let value = argument
         .to_str()
         .and_then(|text| text.strip_prefix('-'))
-        .and_then(|text| text.trim_start_matches(flags).strip_prefix('w'))
+        .and_then(|text| text.trim_start_matches(FLAGS).strip_prefix('w'))
         .filter(|value| value.starts_with(|c: char| c.is_ascii_digit() || c == '.'));
     match (argument.to_str(), value) {
         (Some(text), Some(value)) => {
@@ -236,6 +272,11 @@ fn checked(options: Options) -> Result<Options, clap::Error> {
         };
         return conflict(&format!("{number} is no HOST{hint}"));
     }
+    let plugin = options.output == Some(Format::Nagios);
+    let mut thresholds = options.warning.iter().chain(&options.critical);
+    if !plugin && thresholds.next().is_some() {
+        return conflict("'--warning' and '--critical' are for '--output nagios'");
+    }
     let rebooted = options.conditions.iter().any(Condition::needs_memory);
     let sorted = options.sort().is_some() || options.reverse;
     match options.output {
@@ -244,6 +285,12 @@ fn checked(options: Options) -> Result<Options, clap::Error> {
         ),
         Some(Format::Openmetrics) if options.watch.is_some() => conflict(
             "'--watch' cannot be used with '--output openmetrics': that is one scrape's worth",
+        ),
+        Some(Format::Nagios) if options.watch.is_some() => {
+            conflict("'--watch' cannot be used with '--output nagios': that is one answer")
+        }
+        Some(Format::Nagios) if rebooted || thresholds.any(Condition::needs_memory) => conflict(
+            "'rebooted' needs what was seen before: '--output nagios' does without; as in uptime<10m",
         ),
         Some(format) if options.summary && format != Format::Table => conflict(
             "'--summary' is a line of the table, and cannot be used with another '--output'",
@@ -290,7 +337,11 @@ fn tell(error: clap::Error) -> u8 {
         .then(|| no_text(env::args_os().skip(1)))
         .flatten();
     let line = named.unwrap_or_else(|| cli::one_line(error));
-    output::complain(format_args!("{line} (see ruptime --help)"));
+    let line = format!("{line} (see ruptime --help)");
+    if ask_for_a_plugin(env::args_os().skip(1)) {
+        return output::unknown(&line);
+    }
+    output::complain(line);
     2
 }
 
@@ -446,11 +497,45 @@ mod tests {
                 "'--summary' is a line of the table",
             ),
             ("ruptime --no-such x", "'--no-such'"),
+            ("ruptime --warning load1>5 x", "are for '--output nagios'"),
+            (
+                "ruptime -o json --critical load1>5 x",
+                "are for '--output nagios'",
+            ),
+            (
+                "ruptime -o nagios --warning load9>5 x",
+                "'load9' is not a field",
+            ),
+            ("ruptime -o nagios --critical rebooted x", "does without"),
+            ("ruptime -o nagios -w x", "that is one answer"),
         ];
         for (line, part) in table {
             let told = parse(line).unwrap_err();
             assert!(told.contains(part), "{line}: {told}");
             assert!(!told.contains('\n'), "{line}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_call_of_the_plugin_is_known_by_its_words() {
+        let asks = |line: &str| ask_for_a_plugin(line.split(' ').map(OsString::from));
+        for line in [
+            "-o nagios -4 -6 x",
+            "-4onagios --x",
+            "--x --output=nagios",
+            "--output nagios",
+            "-lo=nagios",
+        ] {
+            assert!(asks(line), "{line}");
+        }
+        for line in [
+            "nagios",
+            "-o json nagios",
+            "--outputs nagios",
+            "-x -f nagios",
+            "-p o nagios",
+        ] {
+            assert!(!asks(line), "{line}");
         }
     }
 

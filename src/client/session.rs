@@ -25,6 +25,7 @@ use super::hosts::targets::Targets;
 use super::memory::{Recorder, note};
 use super::options::Options;
 use super::output::conditions::{Condition, all_hold};
+use super::output::nagios::Check;
 use super::output::{self, Format, Row, Settings};
 use super::page::Page;
 use super::query::address::Family;
@@ -55,6 +56,7 @@ pub(super) struct Session {
     search: Option<Rc<Names>>,
     /// Of every host that is printed.
     conditions: Vec<Condition>,
+    check: Check,
     settings: Settings,
     /// None: nothing is remembered.
     recorder: Option<Recorder>,
@@ -66,6 +68,7 @@ impl Session {
     pub(super) fn new(
         options: &Options,
         targets: Targets,
+        check: Check,
         settings: Settings,
         begun: Instant,
     ) -> Result<Session, String> {
@@ -100,32 +103,40 @@ impl Session {
             deadline: options.deadline.map(|time| (begun + time, time)),
             search,
             conditions: options.conditions.clone(),
+            check,
             settings,
             recorder: recorder.flatten(),
         })
     }
 
-    /// Asks every host once and prints the answers. Ok: whether all are answers.
-    pub(super) fn once(mut self, may_draw: bool) -> io::Result<bool> {
+    /// Asks every host once and prints the answers. Ok: the exit status, 0 where all are answers.
+    pub(super) fn once(mut self, may_draw: bool) -> io::Result<u8> {
         let format = self.settings.format;
         let recorder = self.recorder.take();
-        let mut page = Page::new(self.settings, &self.conditions, &self.targets, recorder);
+        let (conditions, targets) = (&self.conditions, &self.targets);
+        let mut page = Page::new(self.settings, conditions, &self.check, targets, recorder);
         // JSON lines would be written across the progress line: the end of a pipe that they go
         // through is mostly the same terminal.
         let hosts = self.search.is_none().then_some(self.targets.len());
         let progress = Progress::new(hosts, may_draw && format != Format::Jsonl);
         let work = async { self.round(progress, async |batch| page.take(batch)).await };
         let failure = self.runtime.block_on(work)?;
-        let (counts, all_good) = page.finish()?;
-        match &failure {
-            Some(line) => output::complain(line),
+        if let (Some(line), Format::Nagios) = (&failure, format) {
+            return Ok(output::unknown(line));
+        }
+        let (hosts, status) = page.finish()?;
+        match failure {
+            Some(line) => {
+                output::complain(line);
+                return Ok(status.max(1));
+            }
             // The other formats say it with their empty output.
-            None if counts.hosts() == 0 && matches!(format, Format::Text | Format::Table) => {
+            None if hosts == 0 && matches!(format, Format::Text | Format::Table) => {
                 output::complain("nobody answered");
             }
             None => {}
         }
-        Ok(all_good && counts.hosts() > 0 && failure.is_none())
+        Ok(status)
     }
 
     /// Asks every host round after round until the user leaves. Ok: whether all of the last
@@ -261,7 +272,7 @@ fn asking(options: &Options, settings: &Settings) -> query::Settings {
         port: options.port.clone(),
         keep: match settings.format {
             // Not shown: the rows of a fleet must stay small.
-            Format::Table | Format::Openmetrics => 0,
+            Format::Table | Format::Openmetrics | Format::Nagios => 0,
             Format::Json | Format::Jsonl if settings.many => KEPT_OF_MANY,
             _ => REPLY_MAX,
         },

@@ -1,4 +1,4 @@
-//! Conditions on a host, for `--where`. Pure.
+//! Conditions on a host, for `--where`, `--warning` and `--critical`. Pure.
 //!
 //! Comes in: a word such as `uptime>365d` or `!up`. Goes out: whether it holds of an answer. A field
 //! that the host did not tell fulfils no comparison, so that its negation holds.
@@ -10,6 +10,8 @@ use crate::client::answer::{Answer, Status};
 /// A condition that a user wrote.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
+    /// As it was written.
+    word: String,
     negated: bool,
     test: Test,
 }
@@ -82,7 +84,16 @@ impl Condition {
             "rebooted" => Test::Rebooted,
             _ => comparison(rest)?,
         };
-        Ok(Condition { negated, test })
+        Ok(Condition {
+            word: word.to_owned(),
+            negated,
+            test,
+        })
+    }
+
+    /// As it was written.
+    pub(super) fn word(&self) -> &str {
+        &self.word
     }
 
     /// Whether it holds of an answer; `rebooted`: whether the host has booted since it was last seen.
@@ -102,6 +113,36 @@ impl Condition {
     pub fn needs_memory(&self) -> bool {
         self.test == Test::Rebooted
     }
+
+    /// The range of a plugin's performance data (Monitoring Plugins Development Guidelines,
+    /// "Threshold and Ranges") in which this condition holds of a field; None for other conditions.
+    pub(super) fn alert_range(&self, field: &str) -> Option<String> {
+        let Test::Compare(of, operator, value) = self.test else {
+            return None;
+        };
+        if self.negated || !FIELDS.contains(&(field, of)) {
+            return None;
+        }
+        // No value is below 0.
+        Some(match operator {
+            Operator::Less => format!("{value}:"),
+            Operator::LessOrEqual => format!("@0:{value}"),
+            Operator::Greater => format!("{value}"),
+            Operator::GreaterOrEqual => format!("@{value}:"),
+            Operator::Equal => format!("@{value}:{value}"),
+        })
+    }
+}
+
+/// What an answer says: the names of the fields, their units and values.
+pub(super) fn values(answer: &Answer) -> impl Iterator<Item = (&'static str, &'static str, f64)> {
+    FIELDS.iter().filter_map(|(name, field)| {
+        let unit = match field {
+            Field::Uptime | Field::Rtt => "s",
+            Field::Users | Field::Load(_) => "",
+        };
+        Some((*name, unit, field.of(answer)?))
+    })
 }
 
 /// Whether all conditions hold; so they do where there are none.

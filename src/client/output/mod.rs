@@ -23,6 +23,7 @@ pub mod clock;
 mod closed;
 pub mod conditions;
 mod json;
+pub(super) mod nagios;
 mod openmetrics;
 pub mod sort;
 pub(super) mod table;
@@ -38,6 +39,14 @@ pub(super) const CLOSED: &str = "standard output is closed, or cannot be written
 /// One line on standard error.
 pub(super) fn complain(line: impl Display) {
     cli::complain("ruptime", line);
+}
+
+/// A plugin's answer where there is none: one line on standard output, which alone monitoring
+/// systems read. Gives the exit status.
+pub(super) fn unknown(line: &str) -> u8 {
+    // If it cannot be written, the status says it.
+    let _ = nagios::unknown(&mut io::stdout(), line);
+    nagios::State::Unknown.status()
 }
 
 /// Why standard output cannot be written to; nothing where its reader has seen enough and closed
@@ -62,6 +71,8 @@ pub enum Format {
     Jsonl,
     /// One scrape's worth of metrics
     Openmetrics,
+    /// A monitoring plugin's answer
+    Nagios,
 }
 
 /// What standard output is.
@@ -166,6 +177,12 @@ impl Counts {
         }
     }
 
+    /// Each of them, with its name.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let names = Self::EACH.iter().map(|status| status.as_str());
+        names.zip(self.0)
+    }
+
     /// All of them.
     pub(super) fn hosts(&self) -> usize {
         self.0.iter().sum()
@@ -194,14 +211,10 @@ impl<'a> FromIterator<&'a Answer> for Counts {
 /// `3 up, 1 down`, without what there is none of.
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let there = self
-            .0
-            .iter()
-            .zip(Self::EACH)
-            .filter(|(count, _)| **count > 0);
-        for (number, (count, status)) in there.enumerate() {
+        let there = self.each().filter(|(_, count)| *count > 0);
+        for (number, (status, count)) in there.enumerate() {
             let comma = if number > 0 { ", " } else { "" };
-            write!(f, "{comma}{count} {}", status.as_str())?;
+            write!(f, "{comma}{count} {status}")?;
         }
         Ok(())
     }
@@ -244,6 +257,10 @@ pub fn write(
         Format::Json => json::array(out, rows),
         Format::Jsonl => rows.iter().try_for_each(|row| json::line(out, row)),
         Format::Openmetrics => openmetrics::write(out, rows),
+        Format::Nagios => {
+            let check = nagios::Check::default();
+            nagios::write(out, &check, settings, rows, |_| true).map(drop)
+        }
     }?;
     out.flush()
 }

@@ -13,6 +13,7 @@ use super::answer::Answer;
 use super::hosts::targets::Targets;
 use super::memory::{Recorder, note};
 use super::output::conditions::{Condition, all_hold};
+use super::output::nagios::{self, Check};
 use super::output::sort;
 use super::output::table;
 use super::output::{self, Counts, Format, Row, Settings, is_success};
@@ -25,6 +26,7 @@ const WRITE_BUFFER: usize = 64 * 1024;
 pub(super) struct Page<'a> {
     settings: Settings,
     conditions: &'a [Condition],
+    check: &'a Check,
     targets: &'a Targets,
     /// None: nothing is remembered.
     recorder: Option<Recorder>,
@@ -46,6 +48,7 @@ impl<'a> Page<'a> {
     pub(super) fn new(
         settings: Settings,
         conditions: &'a [Condition],
+        check: &'a Check,
         targets: &'a Targets,
         recorder: Option<Recorder>,
     ) -> Page<'a> {
@@ -57,6 +60,7 @@ impl<'a> Page<'a> {
         Page {
             settings,
             conditions,
+            check,
             targets,
             recorder,
             out: BufWriter::with_capacity(WRITE_BUFFER, io::stdout()),
@@ -94,17 +98,22 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Prints what was kept, and remembers what was seen. Gives how many hosts answered what, and
-    /// whether all of them are answers.
+    /// Prints what was kept, and remembers what was seen. Gives how many hosts there are, and the
+    /// exit status: 0 where all of them answered.
     ///
     /// # Errors
     /// Standard output cannot be written to.
-    pub(super) fn finish(mut self) -> io::Result<(Counts, bool)> {
+    pub(super) fn finish(mut self) -> io::Result<(usize, u8)> {
+        let hosts = self.counts.hosts();
+        let mut status = u8::from(!self.all_good || hosts == 0);
         match std::mem::replace(&mut self.kept, Kept::Nothing) {
             Kept::Nothing => {}
             Kept::Reports(mut reports) => {
                 reports.sort(&self.settings, self.targets);
                 table::write(&mut self.out, &self.settings, reports.lines(self.targets))?;
+            }
+            Kept::Answers(slots) if self.settings.format == Format::Nagios => {
+                status = self.judge(slots.into_answers())?.status();
             }
             Kept::Answers(slots) => self.print(slots.into_answers())?,
         }
@@ -115,7 +124,7 @@ impl<'a> Page<'a> {
         if let Some(recorder) = &mut self.recorder {
             recorder.save();
         }
-        Ok((self.counts, self.all_good))
+        Ok((hosts, status))
     }
 
     fn print(&mut self, mut answers: Vec<Answer>) -> io::Result<()> {
@@ -124,5 +133,12 @@ impl<'a> Page<'a> {
         let is_shown = |row: &Row<'_>| all_hold(self.conditions, row.answer, row.past.rebooted);
         let rows: Vec<_> = answers.iter().map(row).filter(is_shown).collect();
         output::write(&mut self.out, &mut io::stderr(), &self.settings, &rows)
+    }
+
+    fn judge(&mut self, mut answers: Vec<Answer>) -> io::Result<nagios::State> {
+        sort::sort(&mut answers, self.settings.sort, self.settings.reverse);
+        let rows: Vec<_> = answers.iter().map(Row::from).collect();
+        let is_shown = |answer: &Answer| all_hold(self.conditions, answer, false);
+        nagios::write(&mut self.out, self.check, &self.settings, &rows, is_shown)
     }
 }

@@ -14,7 +14,7 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::answer::command::Command;
-use super::answer::linger::Linger;
+use super::answer::linger::{self, Linger};
 use super::answer::{Answered, Answers, Client};
 use super::datagrams::Datagrams;
 use super::datagrams::service::Taken;
@@ -105,7 +105,7 @@ impl Server {
             intake,
             admission: Admission::new(options, capacity),
             answers: Answers::new(options, command, registry),
-            linger: Linger::new(),
+            linger: Linger::new(now),
             datagrams,
             manager: Manager::new(now),
             child_timeout: options.child_timeout,
@@ -258,7 +258,7 @@ impl Server {
             // a client that certainly waits.
             let has_room = match self.room() {
                 Room::Free => true,
-                Room::AfterEviction => self.intake.is_pending() && self.linger.evict(now),
+                Room::AfterEviction => self.intake.is_pending() && self.linger.evict(),
                 Room::Full => false,
             };
             if !has_room {
@@ -279,7 +279,7 @@ impl Server {
                 self.answers.connection(connection, now);
                 self.deliver(now);
             }
-            Err(TurnedAway(stream, reply)) => self.linger.dismiss(stream, reply, now),
+            Err(TurnedAway(stream, reply)) => linger::dismiss(stream, reply),
         }
     }
 

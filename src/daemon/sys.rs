@@ -94,6 +94,20 @@ pub(crate) fn find_zombie(child: Option<Pid>) -> Result<Option<Zombie>> {
     }))
 }
 
+/// Fails as sending to a UNIX socket would, and sends nothing: EFAULT where it could be sent to,
+/// because the kernel looks first whether the other end reads (EPIPE), then for room (EAGAIN), and
+/// then for the content, which is nowhere. An empty message would be read as the end of a seqpacket
+/// connection.
+///
+/// # Errors
+/// Always one.
+pub(crate) fn send_nothing(socket: BorrowedFd<'_>) -> Result<()> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the kernel alone looks at the address, and reports that nothing is there.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), std::ptr::null(), 1, flags) };
+    Errno::result(sent).map(drop)
+}
+
 /// Has nothing come with what a UNIX socket receives: no security label (SO_PASSSEC), no descriptor
 /// of the sender's process (SO_PASSPIDFD), as PassSecurity= and PassPIDFD= of systemd.socket(5) ask for.
 pub(crate) fn pass_no_extras(socket: BorrowedFd<'_>) {

@@ -5,14 +5,13 @@
 //! gone even longer. Who receives such a message without wanting its descriptors makes that close,
 //! and so does who closes a socket in whose queue it is. So such messages are refused where the
 //! kernel can (SO_PASSRIGHTS, Linux 6.16). Elsewhere two rules hold on a thread that others wait for:
-//! a UNIX socket is read by [`receive_unladen`], which takes no laden message, and closed by a
-//! [`Releaser`], which knows whether one is left.
+//! a UNIX socket is read by [`receive_unladen`], which takes no laden message, and closed by
+//! [`release`], which knows whether one is left.
 #![allow(unsafe_code)]
 
 pub(crate) mod alarm;
 pub(crate) mod worker;
 
-#[cfg(feature = "client")]
 use std::cell::RefCell;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -83,13 +82,25 @@ pub(crate) fn receive_unladen(socket: i32, buffer: &mut [u8], flags: MsgFlags) -
     )
 }
 
-/// Closes a UNIX connection through a [`Releaser`] of the calling thread, for an owner that has none.
-#[cfg(feature = "client")]
+thread_local! {
+    static RELEASER: RefCell<Releaser> = RefCell::new(Releaser::new());
+}
+
+/// Closes a UNIX connection whose queue may be laden, without ever sleeping in the caller's thread.
 pub(crate) fn release(connection: OwnedFd) {
-    thread_local! {
-        static RELEASER: RefCell<Releaser> = RefCell::new(Releaser::new());
-    }
     RELEASER.with_borrow_mut(|releaser| releaser.release(connection));
+}
+
+/// How many connections of the caller's thread wait to be closed; each has its descriptor.
+#[cfg(feature = "daemon")]
+pub(crate) fn unreleased() -> usize {
+    RELEASER.with_borrow(|releaser| releaser.worker.len())
+}
+
+/// Tries again to start the thread that closes them, if that has failed.
+#[cfg(feature = "daemon")]
+pub(crate) fn start_releaser() {
+    RELEASER.with_borrow_mut(|releaser| releaser.worker.start());
 }
 
 /// True unless the kernel says that no descriptor is in the receive queue of this UNIX socket:
@@ -103,8 +114,8 @@ pub(crate) fn may_be_queued(socket: BorrowedFd<'_>) -> bool {
     count.is_none_or(|count| count.trim() != "0")
 }
 
-/// Closes UNIX connections whose queue may be laden, without ever sleeping in the caller's thread.
-pub(crate) struct Releaser {
+/// What closes the connections of one thread.
+struct Releaser {
     worker: Worker,
     /// Of the caller's thread. Before Linux 6.9 any close of a UNIX socket may collect the garbage
     /// of strangers, whose lingering sockets then sleep here (unix_gc).
@@ -112,26 +123,16 @@ pub(crate) struct Releaser {
 }
 
 impl Releaser {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Releaser {
             worker: Worker::alarmed("release"),
             alarm: None,
         }
     }
 
-    /// How many connections wait to be closed; each has its descriptor.
-    pub(crate) fn len(&self) -> usize {
-        self.worker.len()
-    }
-
-    /// Tries again to start the thread, if that has failed.
-    pub(crate) fn start(&mut self) {
-        self.worker.start();
-    }
-
     /// Keeps the peer from sending, reads and throws away what it has sent, and closes: here, or in
     /// a thread where that may sleep.
-    pub(crate) fn release(&mut self, connection: OwnedFd) {
+    fn release(&mut self, connection: OwnedFd) {
         // ENOTCONN: it has gone, and can queue nothing more either.
         let _ = shutdown(connection.as_raw_fd(), Shutdown::Read);
         if may_be_queued(connection.as_fd()) {
@@ -216,6 +217,15 @@ pub(crate) mod tests {
         sendmsg::<()>(to.as_raw_fd(), &content, &control, flags, None)
     }
 
+    /// Has the releaser of this thread hang until the other end is dropped.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn hang() -> std::sync::mpsc::Sender<()> {
+        let (gate, wait) = std::sync::mpsc::channel();
+        let job = move || assert!(wait.recv().is_err());
+        RELEASER.with_borrow_mut(|releaser| releaser.worker.run(job));
+        gate
+    }
+
     #[test]
     fn what_was_passed_before_is_known() {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
@@ -290,7 +300,7 @@ pub(crate) mod tests {
             theirs.read_to_string(&mut reply).expect("no reset");
             assert_eq!(reply, "up");
             assert_eq!(other.read(&mut [0]).expect("closed"), 0, "{laden}");
-            while releaser.len() > 0 {
+            while releaser.worker.len() > 0 {
                 std::thread::yield_now();
             }
         }

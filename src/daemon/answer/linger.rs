@@ -11,8 +11,8 @@
 //! that it is they who wait, and nobody else (tcp(7): a receive buffer that is full closes the
 //! window).
 //!
-//! A UNIX connection to which descriptors may have been passed goes to the [`Releaser`] in the end,
-//! whatever becomes of it.
+//! A UNIX connection to which descriptors may have been passed is closed by the releaser of
+//! [`rights`] in the end, as every [`Stream`] is that is dropped.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -25,7 +25,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use crate::daemon::intake::stream::Stream;
 use crate::daemon::poll::Timed;
-use crate::rights::Releaser;
+use crate::rights;
 
 /// From the half-close to the first look, and from one step of a long drain to the next; doubled
 /// with each look that finds nothing, up to the longest.
@@ -43,6 +43,14 @@ const READ_SIZE: usize = 16 << 10;
 const SEND: Duration = Duration::from_secs(5);
 /// Connections that are looked at in one turn of the loop.
 const LOOKS: usize = 512;
+/// The longest pause between two looks at the releaser.
+const LONGEST_RECOUNT: Duration = Duration::from_secs(1);
+
+/// In this order the connections make room: those that have not been sent their whole reply (true)
+/// only where there is no other, and the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(bool, u64);
+
 struct Lingering {
     /// Later ones have higher numbers; a new one when all of the reply has gone.
     number: u64,
@@ -66,57 +74,47 @@ enum Next {
 
 /// The connections that are being ended.
 pub(crate) struct Linger {
-    /// By their number, so the oldest first: those whose reply has gone, and those whose has not.
-    draining: BTreeMap<u64, Lingering>,
-    sending: BTreeMap<u64, Lingering>,
-    /// When to look at which of them. One that is in neither map any more has made room.
-    looks: BinaryHeap<Reverse<(Instant, u64)>>,
+    ending: BTreeMap<Rank, Lingering>,
+    /// When to look at which of them. One that is not there any more has made room.
+    looks: BinaryHeap<Reverse<(Instant, Rank)>>,
     last_number: u64,
     /// How many of them may be laden.
     suspicious: usize,
-    releaser: Releaser,
-    /// When to see what the releaser has done, of which nothing else tells.
-    recount: Option<Instant>,
+    /// When to see what the releaser has done, of which nothing else tells, and the pause before.
+    recount: (Instant, Duration),
     buffer: Box<[u8]>,
 }
 
 impl Linger {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Linger {
-            draining: BTreeMap::new(),
-            sending: BTreeMap::new(),
+            ending: BTreeMap::new(),
             looks: BinaryHeap::new(),
             last_number: 0,
             suspicious: 0,
-            releaser: Releaser::new(),
-            recount: None,
+            recount: (now, PAUSE),
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
         }
     }
 
-    /// How many descriptors are held here.
+    /// How many descriptors are held here, or wait to be closed.
     pub(crate) fn len(&self) -> usize {
-        self.draining.len() + self.sending.len() + self.releaser.len()
+        self.ending.len() + rights::unreleased()
     }
 
     /// Nobody is waited for; descriptors may still wait to be closed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.draining.is_empty() && self.sending.is_empty()
+        self.ending.is_empty()
     }
 
     /// How many of them belong to connections that may be laden, or are.
     pub(crate) fn suspicious(&self) -> usize {
-        self.suspicious + self.releaser.len()
+        self.suspicious + rights::unreleased()
     }
 
     /// Ends a connection: sends `reply`, if there is one, half-closes, and keeps the descriptor
-    /// until the client has closed too or its time is over. Gives false where the client has gone.
-    pub(crate) fn finish(
-        &mut self,
-        stream: Stream,
-        reply: Option<Arc<[u8]>>,
-        now: Instant,
-    ) -> bool {
+    /// until the client has closed too or its time is over.
+    pub(crate) fn finish(&mut self, stream: Stream, reply: Option<Arc<[u8]>>, now: Instant) {
         let mut ending = Lingering {
             number: self.next_number(),
             stream,
@@ -126,36 +124,8 @@ impl Linger {
             deadline: now + SEND,
         };
         match ending.send(now) {
-            Next::Close => {
-                self.close(ending.stream, now);
-                false
-            }
-            Next::Soon | Next::Later => {
-                self.keep(ending, now);
-                true
-            }
-        }
-    }
-
-    /// Half-closes and closes at once, for a client that is turned away with a word: to linger with
-    /// each would let a flood take our descriptors.
-    pub(crate) fn dismiss(&mut self, stream: Stream, word: &[u8], now: Instant) {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        // Whatever fails here, the client is gone or not reading, and was not to be served.
-        let _ = send(stream.as_fd().as_raw_fd(), word, flags);
-        let _ = shutdown(stream.as_fd().as_raw_fd(), Shutdown::Write);
-        self.close(stream, now);
-    }
-
-    /// Closes a connection.
-    fn close(&mut self, stream: Stream, now: Instant) {
-        if !stream.may_be_laden() {
-            return;
-        }
-        self.releaser.release(stream.into());
-        if self.releaser.len() > 0 {
-            // The listeners may stay unpolled until it is done.
-            self.recount.get_or_insert(now + PAUSE);
+            Next::Close => {}
+            Next::Soon | Next::Later => self.keep(ending, now),
         }
     }
 
@@ -169,84 +139,91 @@ impl Linger {
             }
             next
         };
-        match next {
-            Next::Soon if now < ending.deadline => ending.pause = PAUSE,
-            Next::Later if now < ending.deadline => {
-                ending.pause = (ending.pause * 2).min(LONGEST_PAUSE);
-            }
-            _ => return self.close(ending.stream, now),
+        ending.pause = match next {
+            Next::Soon => PAUSE,
+            Next::Later => (ending.pause * 2).min(LONGEST_PAUSE),
+            Next::Close => return,
+        };
+        if now < ending.deadline {
+            self.keep(ending, now);
         }
-        self.keep(ending, now);
     }
 
-    /// Closes the one that has been here longest, to make room; one that has not been sent its
-    /// whole reply only where there is no other. False where that made none.
-    pub(crate) fn evict(&mut self, now: Instant) -> bool {
+    /// Closes the first one, to make room. False where that made none: there is none, or it is for
+    /// the releaser.
+    pub(crate) fn evict(&mut self) -> bool {
         let full = self.len();
-        while let Some(number) = self.oldest() {
-            if let Some(ending) = self.take(number) {
-                self.close(ending.stream, now);
-            }
-            if self.is_empty() {
-                self.looks.clear();
-            }
-            if self.len() < full {
-                return true;
-            }
+        let first = self.ending.first_key_value().map(|(rank, _)| *rank);
+        drop(first.and_then(|rank| self.take(rank)));
+        if self.is_empty() {
+            self.looks.clear();
         }
-        false
+        self.len() < full
     }
 
     fn keep(&mut self, ending: Lingering, now: Instant) {
         let at = ending.deadline.min(now + ending.pause);
-        self.looks.push(Reverse((at, ending.number)));
-        let stage = match ending.unsent {
-            Some(_) => &mut self.sending,
-            None => &mut self.draining,
-        };
+        let rank = Rank(ending.unsent.is_some(), ending.number);
+        self.looks.push(Reverse((at, rank)));
         self.suspicious += usize::from(ending.stream.may_be_laden());
-        stage.insert(ending.number, ending);
+        self.ending.insert(rank, ending);
     }
 
-    fn take(&mut self, number: u64) -> Option<Lingering> {
-        let draining = self.draining.remove(&number);
-        let ending = draining.or_else(|| self.sending.remove(&number))?;
+    fn take(&mut self, rank: Rank) -> Option<Lingering> {
+        let ending = self.ending.remove(&rank)?;
         self.suspicious -= usize::from(ending.stream.may_be_laden());
         Some(ending)
-    }
-
-    fn oldest(&self) -> Option<u64> {
-        let first = |stage: &BTreeMap<u64, _>| stage.first_key_value().map(|(number, _)| *number);
-        first(&self.draining).or_else(|| first(&self.sending))
     }
 
     fn next_number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
     }
+
+    /// Has the releaser looked at again after pauses that double while it is busy. It may hang for
+    /// as long as it likes, and the listeners may stay unpolled until it is done.
+    fn recount(&mut self, now: Instant) {
+        rights::start_releaser();
+        let (at, pause) = self.recount;
+        if rights::unreleased() == 0 {
+            self.recount = (now + PAUSE, PAUSE);
+        } else if at <= now {
+            let pause = (pause * 2).min(LONGEST_RECOUNT);
+            self.recount = (now + pause, pause);
+        }
+    }
 }
 
 impl Timed for Linger {
     fn deadline(&self) -> Option<Instant> {
         let look = self.looks.peek().map(|Reverse((at, _))| *at);
-        look.into_iter().chain(self.recount).min()
+        let recount = (rights::unreleased() > 0).then_some(self.recount.0);
+        look.into_iter().chain(recount).min()
     }
 
     /// Looks at those whose pause is over, and closes those that are.
     fn tick(&mut self, now: Instant) {
-        self.releaser.start();
-        self.recount = (self.releaser.len() > 0).then(|| now + PAUSE);
+        self.recount(now);
         for _ in 0..LOOKS {
             match self.looks.peek() {
                 Some(Reverse((at, _))) if *at <= now => {}
                 _ => return,
             }
             let due = self.looks.pop();
-            if let Some(ending) = due.and_then(|Reverse((_, number))| self.take(number)) {
+            if let Some(ending) = due.and_then(|Reverse((_, rank))| self.take(rank)) {
                 self.look(ending, now);
             }
         }
     }
+}
+
+/// Half-closes and closes at once, for a client that is turned away with a word: to linger with
+/// each would let a flood take our descriptors.
+pub(crate) fn dismiss(stream: Stream, word: &[u8]) {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    // Whatever fails here, the client is gone or not reading, and was not to be served.
+    let _ = send(stream.as_fd().as_raw_fd(), word, flags);
+    let _ = shutdown(stream.as_fd().as_raw_fd(), Shutdown::Write);
 }
 
 impl Lingering {
@@ -313,7 +290,7 @@ mod tests {
 
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-    use crate::rights::tests::pass;
+    use crate::rights::tests::{hang, pass};
 
     /// A connection that kernels of every version treat alike: nothing can be passed to it.
     fn pair() -> (Stream, UnixStream) {
@@ -323,9 +300,9 @@ mod tests {
 
     #[test]
     fn a_client_that_closes_is_gone_at_the_first_look() {
-        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
+        let (mut linger, (ours, mut theirs)) = (Linger::new(Instant::now()), pair());
         let start = Instant::now();
-        assert!(linger.finish(ours, Some(Arc::from(&b"up"[..])), start));
+        linger.finish(ours, Some(Arc::from(&b"up"[..])), start);
         let mut reply = String::new();
         theirs
             .read_to_string(&mut reply)
@@ -340,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_client_that_stays_is_closed_in_the_end() {
-        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
+        let (mut linger, (ours, mut theirs)) = (Linger::new(Instant::now()), pair());
         let start = Instant::now();
         linger.finish(ours, None, start);
         theirs.write_all(b"hello").expect("room");
@@ -352,7 +329,7 @@ mod tests {
 
     #[test]
     fn who_sends_for_ever_is_cut_off() {
-        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
+        let (mut linger, (ours, mut theirs)) = (Linger::new(Instant::now()), pair());
         let start = Instant::now();
         linger.finish(ours, None, start);
         theirs.set_nonblocking(true).expect("non-blocking");
@@ -373,7 +350,7 @@ mod tests {
 
     #[test]
     fn who_sends_much_is_read_a_little_at_a_time() {
-        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
+        let (mut linger, (ours, mut theirs)) = (Linger::new(Instant::now()), pair());
         let start = Instant::now();
         theirs.set_nonblocking(true).expect("non-blocking");
         let chunk = vec![0; STEP / 2];
@@ -390,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_reply_that_does_not_fit_waits_for_room_and_no_longer_than_its_time() {
-        let (mut linger, (ours, mut theirs)) = (Linger::new(), pair());
+        let (mut linger, (ours, mut theirs)) = (Linger::new(Instant::now()), pair());
         let start = Instant::now();
         let reply: Arc<[u8]> = vec![b'x'; 4 << 20].into();
         linger.finish(ours, Some(reply.clone()), start);
@@ -423,7 +400,7 @@ mod tests {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).expect("a pair");
         let send = || send(theirs.as_raw_fd(), &[], MsgFlags::MSG_NOSIGNAL);
-        let mut linger = Linger::new();
+        let mut linger = Linger::new(Instant::now());
         let start = Instant::now();
         linger.finish(Stream::new(ours, AddressFamily::Unspec), None, start);
         let filled = std::iter::from_fn(|| send().ok()).count();
@@ -442,7 +419,7 @@ mod tests {
         pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
         drop(passed);
         let ours = Stream::new(ours.into(), AddressFamily::Unix);
-        let (mut linger, start) = (Linger::new(), Instant::now());
+        let (mut linger, start) = (Linger::new(Instant::now()), Instant::now());
         linger.finish(ours, Some(Arc::from(&b"up"[..])), start);
         linger.tick(start + PAUSE);
         assert!(linger.is_empty());
@@ -457,22 +434,22 @@ mod tests {
     fn the_releaser_is_looked_at_after_whatever_gave_it_work() {
         let start = Instant::now();
         let closed_by: [fn(&mut Linger, Stream, Instant); 4] = [
-            |linger, stream, now| linger.close(stream, now),
-            |linger, stream, now| linger.dismiss(stream, b"no", now),
+            |_, stream, _| drop(stream),
+            |_, stream, _| dismiss(stream, b"no"),
             |linger, stream, now| {
                 linger.finish(stream, None, now);
                 linger.tick(now + PAUSE);
             },
             |linger, stream, now| {
                 linger.finish(stream, None, now);
-                linger.evict(now);
+                linger.evict();
             },
         ];
         for close in closed_by {
             let (ours, theirs) = UnixStream::pair().expect("a pair");
             let (passed, _other) = UnixStream::pair().expect("a pair");
             pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
-            let mut linger = Linger::new();
+            let mut linger = Linger::new(Instant::now());
             close(
                 &mut linger,
                 Stream::new(ours.into(), AddressFamily::Unix),
@@ -485,8 +462,48 @@ mod tests {
     }
 
     #[test]
+    fn a_releaser_that_hangs_is_looked_at_ever_less_often() {
+        let start = Instant::now();
+        let mut linger = Linger::new(start);
+        let gate = hang();
+        let (mut looks, mut now) = (0, start);
+        while now < start + Duration::from_secs(60) {
+            now = linger.deadline().expect("a look");
+            linger.tick(now);
+            looks += 1;
+        }
+        assert!(looks < 75, "{looks} looks in a minute");
+        drop(gate);
+        while rights::unreleased() > 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(linger.deadline(), None);
+        linger.tick(now);
+        let gate = hang();
+        assert_eq!(linger.deadline(), Some(now + PAUSE), "as before");
+        drop(gate);
+    }
+
+    /// The releaser hangs, so that their descriptors are not free soon.
+    #[test]
+    fn those_that_make_no_room_are_not_all_closed_for_one_client() {
+        let now = Instant::now();
+        let (mut linger, _gate) = (Linger::new(now), hang());
+        let (passed, _other) = UnixStream::pair().expect("a pair");
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            pass(&theirs, &passed, MsgFlags::empty()).expect("passed");
+            linger.finish(Stream::new(ours.into(), AddressFamily::Unix), None, now);
+            clients.push(theirs);
+        }
+        assert!(!linger.evict());
+        assert_eq!(linger.ending.len(), 2);
+    }
+
+    #[test]
     fn looks_are_few_while_nothing_moves() {
-        let (mut linger, (ours, _theirs)) = (Linger::new(), pair());
+        let (mut linger, (ours, _theirs)) = (Linger::new(Instant::now()), pair());
         let start = Instant::now();
         linger.finish(ours, None, start);
         let mut looks = 0;
@@ -500,17 +517,23 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room() {
-        let (mut linger, (ours, theirs)) = (Linger::new(), pair());
+        let (mut linger, (ours, theirs)) = (Linger::new(Instant::now()), pair());
         let now = Instant::now();
-        assert!(!linger.evict(now));
+        assert!(!linger.evict());
         linger.finish(ours, None, now);
-        assert!(linger.evict(now) && linger.is_empty());
+        assert!(linger.evict() && linger.is_empty());
         drop(theirs);
+    }
+
+    /// How many have been sent their whole reply, and how many have not.
+    fn stages(linger: &Linger) -> (usize, usize) {
+        let sending = linger.ending.keys().filter(|rank| rank.0).count();
+        (linger.ending.len() - sending, sending)
     }
 
     #[test]
     fn who_has_the_whole_reply_makes_room_before_who_has_not() {
-        let (mut linger, (slow, _slow)) = (Linger::new(), pair());
+        let (mut linger, (slow, _slow)) = (Linger::new(Instant::now()), pair());
         let reply: Arc<[u8]> = vec![b'x'; 4 << 20].into();
         let start = Instant::now();
         linger.finish(slow, Some(reply), start);
@@ -520,17 +543,17 @@ mod tests {
         linger.finish(first, None, later);
         linger.tick(later + PAUSE);
         linger.finish(second, None, later + PAUSE);
-        assert_eq!((linger.draining.len(), linger.sending.len()), (2, 1));
-        assert!(linger.evict(later));
-        assert_eq!((linger.draining.len(), linger.sending.len()), (1, 1));
+        assert_eq!(stages(&linger), (2, 1));
+        assert!(linger.evict());
+        assert_eq!(stages(&linger), (1, 1));
         of_first.set_nonblocking(true).expect("non-blocking");
         assert_eq!(
             of_first.write(b"x").map_err(|error| error.kind()),
             Err(BrokenPipe)
         );
-        assert!(linger.evict(later));
-        assert_eq!((linger.draining.len(), linger.sending.len()), (0, 1));
-        assert!(linger.evict(later) && linger.is_empty());
+        assert!(linger.evict());
+        assert_eq!(stages(&linger), (0, 1));
+        assert!(linger.evict() && linger.is_empty());
         assert_eq!(linger.deadline(), None);
     }
 }

@@ -115,7 +115,7 @@ mod tests {
     use crate::daemon::poll::Poll;
     use crate::daemon::sockets::classify;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::AsFd;
 
     /// The ports that the next connections were made to.
     fn ports(intake: &mut Intake, count: usize) -> Vec<u16> {
@@ -123,7 +123,7 @@ mod tests {
         let connections = (0..count).map_while(|_| intake.accept(true, now));
         connections
             .map(|stream| {
-                TcpStream::from(OwnedFd::from(stream))
+                TcpStream::from(stream.as_fd().try_clone_to_owned().expect("a copy"))
                     .local_addr()
                     .expect("an address")
                     .port()

@@ -4,14 +4,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockType, getsockopt, recv, send, sockopt};
+use nix::sys::socket::{AddressFamily, MsgFlags, recv};
 
+use crate::daemon::sys;
 use crate::rights::{self, Refusal};
 
 /// A connection that is to be served.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    fd: OwnedFd,
+    /// None once it is dropped.
+    fd: Option<OwnedFd>,
     family: AddressFamily,
     may_be_laden: bool,
 }
@@ -27,13 +29,13 @@ impl Stream {
                 Refusal::Never => true,
             };
         Stream {
-            fd,
+            fd: Some(fd),
             family,
             may_be_laden,
         }
     }
 
-    /// Descriptors may have been passed to it: it must not be closed but by a [`rights::Releaser`].
+    /// Descriptors may have been passed to it: its close may sleep, and is for the releaser.
     pub(crate) fn may_be_laden(&self) -> bool {
         self.may_be_laden
     }
@@ -42,7 +44,7 @@ impl Stream {
     /// been closed (UNIX). A client that has only half-closed still reads.
     pub(crate) fn has_gone(&self) -> bool {
         // POLLHUP and POLLERR always count.
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::empty())];
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::empty())];
         // A poll that fails (ENOMEM) says nothing; then the client counts as there.
         poll(&mut fds, PollTimeout::ZERO) == Ok(1)
     }
@@ -52,7 +54,7 @@ impl Stream {
     /// # Errors
     /// Those of recv(2); EPROTO where descriptors were passed, and the connection is to be closed.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> nix::Result<usize> {
-        let socket = self.fd.as_raw_fd();
+        let socket = self.as_fd().as_raw_fd();
         if self.may_be_laden {
             return rights::receive_unladen(socket, buffer, MsgFlags::empty());
         }
@@ -62,23 +64,21 @@ impl Stream {
     /// True where the client reads no more, though it is there: a UNIX client has shut its side down
     /// for reading. (What writes to it gets EPIPE, and TCP knows of no such thing.)
     pub(crate) fn is_deaf(&self) -> bool {
-        self.family == AddressFamily::Unix
-            // An empty packet would be read as the end.
-            && getsockopt(&self.fd, sockopt::SockType) == Ok(SockType::Stream)
-            && send(self.fd.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
-                == Err(Errno::EPIPE)
+        self.family == AddressFamily::Unix && sys::send_nothing(self.as_fd()) == Err(Errno::EPIPE)
     }
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.fd.as_ref().expect("open until it is dropped").as_fd()
     }
 }
 
-impl From<Stream> for OwnedFd {
-    fn from(stream: Stream) -> OwnedFd {
-        stream.fd
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take().filter(|_| self.may_be_laden) {
+            rights::release(fd);
+        }
     }
 }
 
@@ -103,8 +103,9 @@ pub(crate) fn wait_until_gone(stream: &Stream) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
+
+    use nix::sys::socket::{Shutdown, SockFlag, SockType, shutdown, socketpair};
 
     fn pair() -> (Stream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
@@ -115,7 +116,7 @@ mod tests {
     fn a_client_has_gone_when_it_cannot_read_any_more() {
         let (ours, theirs) = pair();
         assert!(!ours.has_gone());
-        theirs.shutdown(Shutdown::Write).expect("half-closed");
+        shutdown(theirs.as_raw_fd(), Shutdown::Write).expect("half-closed");
         assert!(!ours.has_gone());
         drop(theirs);
         wait_until_gone(&ours);
@@ -123,9 +124,19 @@ mod tests {
 
     #[test]
     fn a_client_that_has_shut_down_reading_is_deaf() {
-        let (ours, theirs) = pair();
-        assert!(!ours.is_deaf());
-        theirs.shutdown(Shutdown::Read).expect("shut down");
-        assert!(ours.is_deaf() && !ours.has_gone());
+        for kind in [SockType::Stream, SockType::SeqPacket] {
+            let pair = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC);
+            let (ours, theirs) = pair.expect("a pair");
+            let ours = Stream::new(ours, AddressFamily::Unix);
+            assert!(!ours.is_deaf());
+            let nothing = recv(theirs.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT);
+            assert_eq!(
+                nothing,
+                Err(Errno::EAGAIN),
+                "{kind:?}: it was sent something"
+            );
+            shutdown(theirs.as_raw_fd(), Shutdown::Read).expect("shut down");
+            assert!(ours.is_deaf() && !ours.has_gone(), "{kind:?}");
+        }
     }
 }

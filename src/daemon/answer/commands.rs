@@ -10,10 +10,11 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::Purpose;
-use super::children::{Children, Ending, Exited, Late};
+use super::children::{Children, Exited, Late};
 use super::command::{Command, words};
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
+use crate::daemon::sys::Ending;
 
 /// Why there is no answer for those who still wait when a stop has taken its time.
 pub(crate) const LEAVING: &str = "stopped, as ruptimed is leaving";
@@ -52,11 +53,11 @@ impl Commands {
     pub(super) fn spawn(&mut self, output: BorrowedFd<'_>) -> Result<(Pid, Instant), Errno> {
         let spawned = self.command.spawn(output);
         let now = Instant::now();
-        match spawned {
-            Ok(_) => log::spawn_recovered(self.starting.ok(), &self.command),
-            Err(errno) => self.not_started(errno, now),
+        let pid = spawned.inspect_err(|errno| self.not_started(*errno, now))?;
+        if let Some(failures) = self.starting.ok() {
+            log::spawn_recovered(failures, &self.command);
         }
-        spawned.map(|pid| (pid, now))
+        Ok((pid, now))
     }
 
     /// Records that a command could not be started.

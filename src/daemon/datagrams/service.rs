@@ -118,7 +118,9 @@ impl Service {
         self.has_asked |= received.is_ok();
         match received {
             Ok(Received::Request(request)) => {
-                log::receive_recovered(self.receiving.ok(), &self.name);
+                if let Some(failures) = self.receiving.ok() {
+                    log::receive_recovered(failures, &self.name);
+                }
                 Taken::Request(request)
             }
             Ok(Received::Unanswerable(why)) => {

@@ -128,7 +128,9 @@ impl Listener {
         loop {
             match sys::accept(self.socket.fd.as_fd()) {
                 Ok(connection) => {
-                    log::accept_recovered(self.fault.ok(), &*self.socket);
+                    if let Some(failures) = self.fault.ok() {
+                        log::accept_recovered(failures, &*self.socket);
+                    }
                     return Some(Stream::new(connection, self.socket.family));
                 }
                 Err(errno) => match verdict(errno) {

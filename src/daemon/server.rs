@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::Signal;
 
 use super::answer::command::Command;
 use super::answer::linger::{self, Linger};
@@ -25,7 +26,7 @@ use super::logging as log;
 use super::manager::Manager;
 use super::options::Options;
 use super::poll::{Poll, Ready, SourceState, Timed, Token};
-use super::signals::{Asks, Signals};
+use super::signals::Signals;
 use super::sockets::Kind;
 use super::sockets::inherit::Sockets;
 use super::stop::Stop;
@@ -195,15 +196,17 @@ impl Server {
         if !self.signals.is_ready() {
             return;
         }
-        while let Some(asks) = self.signals.next(now) {
-            match asks {
-                Asks::Stop => self.stop(now),
-                Asks::StopAloud(signal) => {
+        while let Some(signal) = self.signals.next(now) {
+            match signal {
+                Signal::SIGCHLD => {}
+                Signal::SIGTERM | Signal::SIGINT => self.stop(now),
+                // The terminal has gone, or an alarm that a launcher has set (`alarm` and exec, the
+                // shell's poor man's timeout) has come.
+                Signal::SIGHUP | Signal::SIGALRM => {
                     log::stopped_by(signal);
                     self.stop(now);
                 }
-                Asks::Nothing(signal) => log::signal_ignored(signal),
-                Asks::Reap => {}
+                _ => log::signal_ignored(signal),
             }
         }
         self.answers.reap();

@@ -1,4 +1,4 @@
-//! What each signal asks of the daemon: signals come in, requests come out.
+//! The signals that the daemon obeys, read one by one.
 //!
 //! The signals are blocked and read from a descriptor (signalfd(2)), so that none of them ends the
 //! daemon with a client unanswered or a socket file left behind. Those that are not listed keep
@@ -15,6 +15,17 @@ use super::logging as log;
 use super::logging::fault::Fault;
 use super::poll::{Registry, Timed, Token, Watched};
 use super::sys::{failed, is_ignored};
+
+/// What the loop does for each is in the server.
+const WATCHED: [Signal; 7] = [
+    Signal::SIGCHLD,
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGALRM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
 
 /// The signals that are pending. The descriptor is edge-triggered, so that a read that fails is
 /// tried again after a pause and not with every turn of the loop.
@@ -54,15 +65,12 @@ impl Signals {
         self.is_ready
     }
 
-    /// Reads the next pending signal, and gives what it asks for.
-    pub(crate) fn next(&mut self, now: Instant) -> Option<Asks> {
+    /// Reads the next pending signal.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Signal> {
         while self.is_ready {
             match self.descriptor.read_signal() {
-                Ok(Some(info)) => {
-                    if let Some(asks) = meaning(info.ssi_signo) {
-                        return Some(asks);
-                    }
-                }
+                // Every one that is watched has a name.
+                Ok(Some(info)) => return Signal::try_from(info.ssi_signo as i32).ok(),
                 Ok(None) => {
                     self.fault.ok();
                     self.is_ready = false;
@@ -88,32 +96,6 @@ impl Timed for Signals {
     }
 }
 
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asks {
-    /// A child has ended.
-    Reap,
-    /// To stop, as a service manager or a terminal says it.
-    Stop,
-    /// To stop, which is recorded: the terminal has gone, or an alarm that a launcher has set
-    /// (`alarm` and exec, the shell's poor man's timeout) has come.
-    StopAloud(Signal),
-    /// Nothing.
-    Nothing(Signal),
-}
-
-/// What the signal of this number asks for; None for one that is not watched.
-fn meaning(number: u32) -> Option<Asks> {
-    let signal = Signal::try_from(i32::try_from(number).ok()?).ok()?;
-    match signal {
-        Signal::SIGCHLD => Some(Asks::Reap),
-        Signal::SIGTERM | Signal::SIGINT => Some(Asks::Stop),
-        Signal::SIGHUP | Signal::SIGALRM => Some(Asks::StopAloud(signal)),
-        Signal::SIGUSR1 | Signal::SIGUSR2 => Some(Asks::Nothing(signal)),
-        _ => None,
-    }
-}
-
 /// Blocks the signals that are read from a descriptor, and gives them.
 ///
 /// A SIGHUP that the launcher ignores stays so, because nohup(1) asks for that: a signal that is
@@ -122,9 +104,7 @@ fn meaning(number: u32) -> Option<Asks> {
 /// # Errors
 /// Those of sigprocmask(2); none is expected.
 pub(crate) fn block() -> nix::Result<SigSet> {
-    let mut watched: SigSet = Signal::iterator()
-        .filter(|signal| meaning(*signal as u32).is_some())
-        .collect();
+    let mut watched: SigSet = WATCHED.into_iter().collect();
     if is_ignored(Signal::SIGHUP) {
         watched.remove(Signal::SIGHUP);
     }

@@ -54,14 +54,12 @@ pub(crate) fn clamp(address: &mut UnixAddr) {
     }
 }
 
-/// A child that has ended and is not reaped yet.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Zombie {
-    pub(crate) pid: Pid,
-    /// It called exit(3); else a signal killed it.
-    pub(crate) exited: bool,
-    /// Its exit status, or the signal's number.
-    pub(crate) status: i32,
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Exited(i32),
+    /// By the signal of this number; real-time signals have no name.
+    Killed(i32),
 }
 
 /// Finds a child that has ended, without reaping it (waitid(2), WNOWAIT): any, or this one. None
@@ -72,7 +70,7 @@ pub(crate) struct Zombie {
 ///
 /// # Errors
 /// Those of waitid(2): ECHILD where there is no child at all; EINTR.
-pub(crate) fn find_zombie(child: Option<Pid>) -> Result<Option<Zombie>> {
+pub(crate) fn find_zombie(child: Option<Pid>) -> Result<Option<(Pid, Ending)>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     let (kind, number) = match child {
@@ -87,11 +85,11 @@ pub(crate) fn find_zombie(child: Option<Pid>) -> Result<Option<Zombie>> {
     let pid = unsafe { info.si_pid() };
     // SAFETY: waitid sets si_status along with si_pid; before that it is 0.
     let status = unsafe { info.si_status() };
-    Ok((pid != 0).then_some(Zombie {
-        pid: Pid::from_raw(pid),
-        exited: info.si_code == libc::CLD_EXITED,
-        status,
-    }))
+    let ending = match info.si_code {
+        libc::CLD_EXITED => Ending::Exited(status),
+        _ => Ending::Killed(status),
+    };
+    Ok((pid != 0).then_some((Pid::from_raw(pid), ending)))
 }
 
 /// Fails as sending to a UNIX socket would, and sends nothing: EFAULT where it could be sent to,

@@ -14,7 +14,7 @@ use nix::sys::epoll::EpollFlags;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, pipe2, read};
 
-use super::children::{Ending, Exited, Late, Slot};
+use super::children::{Exited, Late, Slot};
 use super::command::words;
 use super::commands::Commands;
 use super::{Answered, Purpose};
@@ -22,6 +22,7 @@ use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
 use crate::daemon::poll::{Registry, Token, Watched};
 use crate::daemon::sockets::set_nonblocking;
+use crate::daemon::sys::Ending;
 
 /// The longest answer, in bytes; the command is stopped when it says more.
 const LONGEST_ANSWER: usize = 64 << 10;

@@ -12,28 +12,12 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::daemon::sys::{Zombie, find_zombie};
+use crate::daemon::sys::{Ending, find_zombie};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Exited(i32),
-    /// By the signal of this number; real-time signals have no name.
-    Killed(i32),
-}
-
 impl Ending {
-    fn of(zombie: &Zombie) -> Self {
-        if zombie.exited {
-            Ending::Exited(zombie.status)
-        } else {
-            Ending::Killed(zombie.status)
-        }
-    }
-
     /// The exit status as in a shell: 128 plus the signal's number for a killed command.
     pub(crate) fn code(self) -> i32 {
         match self {
@@ -221,10 +205,10 @@ impl<T> Children<T> {
     /// be given to another group, so what is left of a group whose time was over is killed first.
     fn reap_by(
         &mut self,
-        find: impl Fn() -> nix::Result<Option<Zombie>>,
+        find: impl Fn() -> nix::Result<Option<(Pid, Ending)>>,
     ) -> Option<(Option<T>, Exited)> {
         loop {
-            let zombie = match find() {
+            let (pid, ending) = match find() {
                 Ok(zombie) => zombie?,
                 Err(Errno::EINTR) => continue,
                 // No child is left.
@@ -232,7 +216,6 @@ impl<T> Children<T> {
                 // wait(2) has no other for these arguments, but a filter of system calls may.
                 Err(_) => return self.reap_known(),
             };
-            let pid = zombie.pid;
             if self.running.get(&pid).is_some_and(|child| child.is_stopped) {
                 // ESRCH: only the leader was left.
                 let _ = killpg(pid, Signal::SIGKILL);
@@ -241,7 +224,7 @@ impl<T> Children<T> {
             let _ = waitpid(pid, None);
             // A child that is not ours to answer for was there before the exec that made us, or
             // is an orphan that became PID 1's.
-            if let Some(ended) = self.remove(pid, Ending::of(&zombie)) {
+            if let Some(ended) = self.remove(pid, ending) {
                 return Some(ended);
             }
         }

@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::children::{Ending, Exited, Late, Slot};
+use super::children::{Exited, Late, Slot};
 use super::command::words;
 use super::commands::Commands;
 use super::{Answered, Client, Purpose};
 use crate::daemon::intake::admission::Connection;
 use crate::daemon::intake::peer::ClientOf;
 use crate::daemon::logging as log;
+use crate::daemon::sys::Ending;
 
 /// The connections whose command has not been started yet: more were handed over than commands
 /// may run, or the machine has no further process for one that was accepted.

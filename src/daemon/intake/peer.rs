@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{
-    AddressFamily, SockaddrLike, SockaddrStorage, getpeername, getsockopt, sockopt,
+    AddressFamily, SockaddrLike, SockaddrStorage, UnixCredentials, getpeername, getsockopt, sockopt,
 };
 
 /// The other end of a connection, or the sender of a datagram.
@@ -15,16 +15,9 @@ pub(crate) enum Peer {
     /// TCP or UDP. An IPv4 address mapped into IPv6 (RFC 4291, 2.5.5.2) is taken as IPv4.
     Inet(SocketAddr),
     /// A UNIX socket, and whose it is where the kernel says so.
-    Unix(Option<Credentials>),
+    Unix(Option<UnixCredentials>),
     /// A virtual machine or its host (vsock(7)).
     Vsock { cid: u32, port: u32 },
-}
-
-/// The process that connected to a UNIX socket, from SO_PEERCRED (unix(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    pub(crate) pid: i32,
-    pub(crate) uid: u32,
 }
 
 /// What a source is for limits: one IPv4 address, or one IPv6 /64, which is what a single host
@@ -42,11 +35,7 @@ impl Peer {
                 getsockopt(&connection, sockopt::PeerCredentials)
                     .ok()
                     // 0: the process is in another PID namespace, and unknown here.
-                    .filter(|cred| cred.pid() != 0)
-                    .map(|cred| Credentials {
-                        pid: cred.pid(),
-                        uid: cred.uid(),
-                    }),
+                    .filter(|cred| cred.pid() != 0),
             )),
             peer => peer,
         }
@@ -103,7 +92,7 @@ impl fmt::Display for Peer {
         match self {
             Peer::Inet(address) => address.fmt(f),
             Peer::Unix(None) => f.write_str("a UNIX socket"),
-            Peer::Unix(Some(Credentials { pid, uid })) => write!(f, "uid {uid} (pid {pid})"),
+            Peer::Unix(Some(cred)) => write!(f, "uid {} (pid {})", cred.uid(), cred.pid()),
             Peer::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
         }
     }
@@ -162,10 +151,7 @@ mod tests {
     #[test]
     fn a_unix_peer_is_told_by_its_credentials() {
         let (a, _b) = UnixStream::pair().expect("a pair");
-        let ours = Credentials {
-            pid: nix::unistd::getpid().as_raw(),
-            uid: nix::unistd::getuid().as_raw(),
-        };
+        let ours = UnixCredentials::new();
         let peer = Peer::of(a.as_fd()).expect("connected");
         assert_eq!(peer, Peer::Unix(Some(ours)));
         assert_eq!(peer.source(), None);

@@ -5,11 +5,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use crate::daemon::logging::outlet::{Outlet, Sent};
+use crate::daemon::logging::outlet::Outlet;
 use crate::daemon::logging::{self as log, fault::Fault};
 use crate::daemon::poll::Timed;
 
@@ -114,9 +115,9 @@ impl Manager {
             let _ = writeln!(message, "{assignment}");
         }
         match outlet.send(message.as_bytes()) {
-            Sent::Done => drop(self.fault.ok()),
-            Sent::Full => return false,
-            Sent::Failed(error) => log::notify_failed(self.fault.fail(Instant::now()), &error),
+            Ok(()) => drop(self.fault.ok()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) => log::notify_failed(self.fault.fail(Instant::now()), &error),
         }
         true
     }

@@ -27,8 +27,7 @@ use super::manager::Manager;
 use super::options::Options;
 use super::poll::{Poll, Ready, SourceState, Timed, Token};
 use super::signals::Signals;
-use super::sockets::Kind;
-use super::sockets::inherit::Sockets;
+use super::sockets::{Kind, Sockets};
 use super::stop::Stop;
 use super::sys::failed;
 

@@ -11,6 +11,7 @@ use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{SockFlag, SockaddrLike, UnixAddr, accept4};
 use nix::unistd::Pid;
+use nix::{setsockopt_impl, sockopt_impl};
 
 /// The words for a call that failed.
 pub(crate) fn failed(call: &str) -> impl Fn(Errno) -> String {
@@ -30,6 +31,13 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
     let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
     // SAFETY: accept4 has just made this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Closes every descriptor from `first` on (close_range(2)); nothing of ours may be open there yet. A
+/// filter of system calls may refuse it: then they stay.
+pub(crate) fn close_from(first: usize) {
+    // SAFETY: no value of ours owns such a descriptor, as said above.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
 }
 
 /// Gives SIGCHLD its default action. A launcher that ignores it passes that on through exec, and
@@ -106,25 +114,14 @@ pub(crate) fn send_nothing(socket: BorrowedFd<'_>) -> Result<()> {
     Errno::result(sent).map(drop)
 }
 
-/// Has nothing come with what a UNIX socket receives: no security label (SO_PASSSEC), no descriptor
-/// of the sender's process (SO_PASSPIDFD), as PassSecurity= and PassPIDFD= of systemd.socket(5) ask for.
-pub(crate) fn pass_no_extras(socket: BorrowedFd<'_>) {
-    let off: libc::c_int = 0;
-    let length = size_of_val(&off) as libc::socklen_t;
-    for option in [libc::SO_PASSSEC, libc::SO_PASSPIDFD] {
-        let fd = socket.as_raw_fd();
-        // SAFETY: `off` is ours, and `length` is its size. Kernels without the option refuse it.
-        let _ = unsafe {
-            libc::setsockopt(
-                fd,
-                libc::SOL_SOCKET,
-                option,
-                (&raw const off).cast(),
-                length,
-            )
-        };
-    }
-}
+sockopt_impl!(
+    /// A security label comes with each message (PassSecurity= in systemd.socket(5)).
+    PassSecurity, SetOnly, libc::SOL_SOCKET, libc::SO_PASSSEC, bool
+);
+sockopt_impl!(
+    /// A descriptor of the sender's process does (PassPIDFD=).
+    PassPidFd, SetOnly, libc::SOL_SOCKET, libc::SO_PASSPIDFD, bool
+);
 
 /// True where the launcher has set a signal to be ignored, as nohup(1) does.
 pub(crate) fn is_ignored(signal: Signal) -> bool {

@@ -22,6 +22,7 @@ use nix::libc;
 use nix::sys::socket::{
     MsgFlags, Shutdown, SockType, getsockopt, recv, recvmsg, setsockopt, shutdown, sockopt,
 };
+use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 
 use self::alarm::Alarm;
 use self::worker::Worker;
@@ -34,6 +35,7 @@ const QUEUED: usize = 1024;
 const SO_PASSRIGHTS: libc::c_int = 83;
 #[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
 const SO_PASSRIGHTS: libc::c_int = 0x5c;
+sockopt_impl!(PassRights, Both, libc::SOL_SOCKET, SO_PASSRIGHTS, bool);
 
 /// Whether the kernel refuses descriptors that are passed to a UNIX socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +51,9 @@ pub(crate) enum Refusal {
 /// Has the kernel refuse descriptors that are passed to this UNIX socket: their sender gets EPERM.
 /// Sockets that are accepted from a listener inherit it.
 pub(crate) fn refuse(socket: BorrowedFd<'_>) -> Refusal {
-    let refusal = match passes(socket) {
+    let refusal = match getsockopt(&socket, PassRights) {
         Ok(false) => return Refusal::Before,
-        Ok(true) if set_passes(socket, false).is_ok() => Refusal::FromNow,
+        Ok(true) if setsockopt(&socket, PassRights, &false).is_ok() => Refusal::FromNow,
         // ENOPROTOOPT: Linux before 6.16. EOPNOTSUPP: not a UNIX socket.
         _ => Refusal::Never,
     };
@@ -167,37 +169,6 @@ fn drain_and_close(connection: OwnedFd) {
         }
     }
     drop(connection);
-}
-
-fn passes(socket: BorrowedFd<'_>) -> Result<bool> {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: `value` and `length` are ours, and `length` is the size of `value`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_PASSRIGHTS,
-            (&raw mut value).cast(),
-            &raw mut length,
-        )
-    };
-    Errno::result(result).map(|_| value != 0)
-}
-
-fn set_passes(socket: BorrowedFd<'_>, on: bool) -> Result<()> {
-    let value = libc::c_int::from(on);
-    // SAFETY: `value` is ours, and the length is its size.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_PASSRIGHTS,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    Errno::result(result).map(drop)
 }
 
 #[cfg(test)]

@@ -131,7 +131,8 @@ impl DatagramSocket {
         // What comes with every datagram would look like descriptors that do.
         let _ = setsockopt(&fd, sockopt::PassCred, &false);
         let _ = setsockopt(&fd, sockopt::ReceiveTimestamp, &false);
-        sys::pass_no_extras(fd.as_fd());
+        let _ = setsockopt(&fd, sys::PassSecurity, &false);
+        let _ = setsockopt(&fd, sys::PassPidFd, &false);
         DatagramSocket::Unix {
             fd: Arc::new(fd),
             may_be_laden,

@@ -15,7 +15,7 @@ mod journal;
 pub(crate) mod outlet;
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ use libsystemd::logging::{Priority, SD_JOURNAL_SOCK_PATH};
 use nix::sys::stat::{SFlag, fstat};
 
 pub(crate) use self::events::*;
-use self::outlet::{Outlet, Sent, would_block};
+use self::outlet::{Outlet, would_block};
 
 /// The least severe records to write, as in syslog(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -154,11 +154,11 @@ fn emit(log: &Log, level: Level, fields: &[Field<'_>], message: fmt::Arguments<'
         Sink::Journal { outlet, or_stderr } => {
             let record = journal::record(level.priority(), &message.to_string(), fields);
             match outlet.send(&record) {
-                Sent::Done => true,
+                Ok(()) => true,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => false,
                 // The journal is being restarted, or the sandbox hides its socket. Standard error
                 // is still its stream, and reads priorities.
-                Sent::Failed(_) if *or_stderr => to_stderr(level, true, message),
-                Sent::Full | Sent::Failed(_) => false,
+                Err(_) => *or_stderr && to_stderr(level, true, message),
             }
         }
     }

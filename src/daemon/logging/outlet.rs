@@ -6,7 +6,7 @@
 //! sockets of their own, which wait once the reader's queue or the send buffer is full (unix(7)).
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -14,17 +14,6 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::OnceLock;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-/// What became of a message.
-#[derive(Debug)]
-pub(crate) enum Sent {
-    Done,
-    /// The reader's queue is full.
-    Full,
-    /// Nobody reads there (ENOENT, ECONNREFUSED, EACCES), or the message cannot be sent at all
-    /// (EMFILE, ENOBUFS, ENOMEM).
-    Failed(io::Error),
-}
 
 /// A UNIX datagram socket that another process reads. It is opened with the first message: before
 /// that, the numbers of descriptors belong to what the service manager has passed.
@@ -43,22 +32,19 @@ impl Outlet {
         }
     }
 
-    /// Sends one datagram, or fails at once.
-    pub(crate) fn send(&self, message: &[u8]) -> Sent {
-        match self.try_send(message) {
-            Ok(_) => Sent::Done,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Sent::Full,
-            Err(error) => Sent::Failed(error),
-        }
-    }
-
-    /// The address is looked up with each message, since the reader may have been restarted.
-    fn try_send(&self, message: &[u8]) -> io::Result<usize> {
+    /// Sends one datagram, or fails at once. The address is looked up with each message, since the
+    /// reader may have been restarted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`](io::ErrorKind) where the reader's queue is full. Else nobody reads
+    /// there (ENOENT, ECONNREFUSED, EACCES), or the message cannot be sent at all (EMFILE, ENOBUFS,
+    /// ENOMEM).
+    pub(crate) fn send(&self, message: &[u8]) -> io::Result<()> {
         let address = match self.name.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name),
             None => SocketAddr::from_pathname(&self.name),
         }?;
-        self.socket()?.send_to_addr(message, &address)
+        self.socket()?.send_to_addr(message, &address).map(drop)
     }
 
     fn socket(&self) -> io::Result<&UnixDatagram> {
@@ -83,7 +69,7 @@ pub(crate) fn would_block(fd: BorrowedFd<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{ErrorKind, Write};
     use std::os::fd::AsFd;
 
     #[test]
@@ -105,19 +91,20 @@ mod tests {
     fn a_message_is_sent_or_refused_at_once() {
         let name = format!("ruptime-outlet-{}", std::process::id());
         let outlet = Outlet::new(format!("@{name}").into());
-        assert!(matches!(outlet.send(b"x"), Sent::Failed(_)), "nobody reads");
+        let refused = |outlet: &Outlet| outlet.send(b"x").map_err(|error| error.kind());
+        assert_eq!(refused(&outlet), Err(ErrorKind::ConnectionRefused));
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let reader = UnixDatagram::bind_addr(&address).expect("bound");
-        while matches!(outlet.send(b"x"), Sent::Done) {}
-        assert!(matches!(outlet.send(b"x"), Sent::Full));
+        while outlet.send(b"x").is_ok() {}
+        assert_eq!(refused(&outlet), Err(ErrorKind::WouldBlock));
         reader.set_nonblocking(true).expect("non-blocking");
         while reader.recv(&mut [0; 8]).is_ok() {}
-        assert!(matches!(outlet.send(b"x"), Sent::Done));
+        assert_eq!(refused(&outlet), Ok(()));
     }
 
     #[test]
     fn a_name_that_is_no_address_is_a_failure() {
         let outlet = Outlet::new("/x".repeat(100).into());
-        assert!(matches!(outlet.send(b"x"), Sent::Failed(_)));
+        assert!(outlet.send(b"x").is_err());
     }
 }

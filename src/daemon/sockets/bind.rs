@@ -14,8 +14,8 @@ use nix::sys::socket::{
 
 use crate::daemon::logging as log;
 use crate::daemon::sockets::address::{ListenAddr, needs_zone, no_zone};
-use crate::daemon::sockets::unix::{self, Access, BoundPath};
-use crate::daemon::sockets::{Kind, Socket, classify};
+use crate::daemon::sockets::unix::{self, Access};
+use crate::daemon::sockets::{Kind, Socket, Sockets, classify};
 
 /// A `--listen` whose host has been looked up.
 #[derive(Debug)]
@@ -23,14 +23,6 @@ pub(crate) struct Resolved<'a> {
     listen: &'a ListenAddr,
     /// Of a UNIX socket none.
     addresses: Vec<SocketAddr>,
-}
-
-/// What `--listen` has come to.
-#[derive(Debug, Default)]
-pub(crate) struct Bound {
-    pub(crate) sockets: Vec<Socket>,
-    /// The UNIX sockets among them, to be removed in the end.
-    pub(crate) paths: Vec<BoundPath>,
 }
 
 /// Looks up every host. Apart from [`bind_all`], since this may take as long as the resolver does,
@@ -92,7 +84,7 @@ fn everywhere(port: u16) -> SocketAddr {
 ///
 /// # Errors
 /// One sentence that names the first `--listen` of which nothing could be had.
-pub(crate) fn bind_all(resolved: &[Resolved<'_>], access: Access) -> Result<Bound, String> {
+pub(crate) fn bind_all(resolved: &[Resolved<'_>], access: Access) -> Result<Sockets, String> {
     let mut binding = Binding::default();
     for Resolved { listen, addresses } in resolved {
         match listen {
@@ -108,10 +100,10 @@ pub(crate) fn bind_all(resolved: &[Resolved<'_>], access: Access) -> Result<Boun
 /// What is bound so far, and which `--listen` each is of: a later one may collide with it.
 #[derive(Default)]
 struct Binding<'a> {
-    bound: Bound,
+    bound: Sockets,
     ports: Vec<(&'a ListenAddr, SocketAddr)>,
     names: Vec<&'a ListenAddr>,
-    /// Those of `bound.paths`.
+    /// Those of `bound.bound_paths`.
     files: Vec<&'a ListenAddr>,
 }
 
@@ -126,12 +118,12 @@ impl<'a> Binding<'a> {
         path: &Path,
         access: Access,
     ) -> Result<(), String> {
-        let mut files = self.files.iter().zip(&self.bound.paths);
+        let mut files = self.files.iter().zip(&self.bound.bound_paths);
         if let Some((owner, _)) = files.find(|(_, file)| file.is_at(path)) {
             return Err(taken(owner));
         }
         let (fd, file) = unix::listen_at(path, access)?;
-        self.bound.paths.push(file);
+        self.bound.bound_paths.push(file);
         self.files.push(listen);
         self.add(fd)
     }
@@ -275,7 +267,7 @@ pub(crate) fn local_address(socket: &Socket) -> String {
 mod tests {
     use super::*;
 
-    fn bound(listen: &[&str]) -> Result<Bound, String> {
+    fn bound(listen: &[&str]) -> Result<Sockets, String> {
         let listen: Vec<ListenAddr> = listen
             .iter()
             .map(|text| text.parse().expect("an address"))

@@ -4,6 +4,7 @@
 //! A wrong descriptor is refused before the service manager hears READY=1.
 
 use std::collections::HashSet;
+use std::env::var_os;
 use std::ffi::OsString;
 use std::io::stdin;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -18,22 +19,13 @@ use nix::sys::stat::fstat;
 
 use crate::daemon::signals;
 use crate::daemon::sockets::address::ListenAddr;
-use crate::daemon::sockets::bind::{self, Bound};
-use crate::daemon::sockets::unix::{Access, BoundPath};
-use crate::daemon::sockets::{Socket, classify};
-use crate::daemon::sys::failed;
+use crate::daemon::sockets::bind;
+use crate::daemon::sockets::unix::Access;
+use crate::daemon::sockets::{Socket, Sockets, classify};
+use crate::daemon::sys::{self, failed};
 
 /// The first descriptor that a service manager passes (sd_listen_fds(3)).
 const LISTEN_FDS_START: usize = 3;
-
-/// The sockets, and whether this process bound them itself.
-#[derive(Debug)]
-pub(crate) struct Sockets {
-    pub(crate) sockets: Vec<Socket>,
-    /// Paths of UNIX sockets to remove in the end: those that this process has bound.
-    pub(crate) bound_paths: Vec<BoundPath>,
-    pub(crate) inherited: bool,
-}
 
 /// Why there are no sockets to serve.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,16 +51,18 @@ pub(crate) fn acquire(
     access: Access,
     inetd: bool,
 ) -> Result<Sockets, Refused> {
+    let own_pid = std::process::id();
+    let passed = listen_fds(var_os("LISTEN_FDS"), var_os("LISTEN_PID"), own_pid);
+    let is_awaited = listen.is_empty() && !inetd;
+    let count = passed.as_ref().ok().filter(|_| is_awaited);
+    // Nothing of ours is open yet: what else there is the launcher forgot, and a command would
+    // inherit it.
+    sys::close_from(LISTEN_FDS_START.saturating_add(*count.unwrap_or(&0)));
     if !listen.is_empty() {
         let resolved = bind::resolve(listen)?;
         // From here on there is a file to remove in the end: no signal may just end the process.
         signals::block().map_err(failed("sigprocmask"))?;
-        let Bound { sockets, paths } = bind::bind_all(&resolved, access)?;
-        return Ok(Sockets {
-            sockets,
-            bound_paths: paths,
-            inherited: false,
-        });
+        return Ok(bind::bind_all(&resolved, access)?);
     }
     if inetd {
         return from_stdin()?.ok_or_else(|| {
@@ -78,7 +72,7 @@ pub(crate) fn acquire(
             )
         });
     }
-    let why_not = match from_environment() {
+    let why_not = match passed.and_then(from_environment) {
         Err(Refused::Usage(why_not)) => why_not,
         sockets => return sockets,
     };
@@ -93,8 +87,8 @@ fn inherited(sockets: Vec<Socket>) -> Result<Sockets, Refused> {
     refuse_doubles(&sockets)?;
     Ok(Sockets {
         sockets,
-        bound_paths: Vec::new(),
         inherited: true,
+        ..Sockets::default()
     })
 }
 
@@ -115,16 +109,7 @@ fn from_stdin() -> Result<Option<Sockets>, Refused> {
 
 /// Takes what the service manager passed (sd_listen_fds(3)). The count is checked before
 /// listenfd sees it, since listenfd makes a list of that length.
-///
-/// # Errors
-/// [`Refused::Usage`] where nothing was passed to this process.
-fn from_environment() -> Result<Sockets, Refused> {
-    let variable = std::env::var_os;
-    let count = listen_fds(
-        variable("LISTEN_FDS"),
-        variable("LISTEN_PID"),
-        std::process::id(),
-    )?;
+fn from_environment(count: usize) -> Result<Sockets, Refused> {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
     if (count as u64).saturating_add(LISTEN_FDS_START as u64) > limit {
         return Err(format!(

@@ -20,6 +20,8 @@ use nix::sys::socket::{
     sockopt,
 };
 
+use self::unix::BoundPath;
+
 /// What a socket is to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -39,6 +41,16 @@ pub(crate) struct Socket {
     pub(crate) family: AddressFamily,
     /// Its address and kind, for people.
     pub(crate) name: String,
+}
+
+/// The sockets to serve.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    pub(crate) sockets: Vec<Socket>,
+    /// The UNIX sockets among them that this process has bound, to be removed in the end.
+    pub(crate) bound_paths: Vec<BoundPath>,
+    /// A launcher holds them, too; else this process has bound them all.
+    pub(crate) inherited: bool,
 }
 
 impl AsFd for Socket {

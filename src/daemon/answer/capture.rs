@@ -167,7 +167,7 @@ impl<W> Capture<W> {
                 self.state = State::Running(run);
                 None
             }
-            Err(errno) => self.give_up(commands, words(errno)),
+            Err(errno) => Some(self.give_up(commands, words(errno))),
         }
     }
 
@@ -200,19 +200,11 @@ impl<W> Capture<W> {
     }
 
     /// Answers all who wait with the reason why no run is started for them.
-    pub(crate) fn give_up(&mut self, commands: &mut Commands, why: &str) -> Option<Answered<W>> {
-        if self.waiting.is_empty() {
-            return None;
-        }
+    pub(crate) fn give_up(&mut self, commands: &mut Commands, why: &str) -> Answered<W> {
         if let State::Gathering { .. } = self.state {
             self.state = State::Idle;
         }
-        let clients = std::mem::take(&mut self.waiting);
-        commands.count(false, clients.len());
-        Some(Answered {
-            clients,
-            reply: Some(commands.error(why)),
-        })
+        commands.refuse(std::mem::take(&mut self.waiting), why)
     }
 
     /// The command has said something, or everything.
@@ -276,16 +268,12 @@ impl<W> Capture<W> {
         commands: &mut Commands,
         now: Instant,
     ) -> Option<Answered<W>> {
-        let error = commands.too_late(&ALL, late, now);
+        let why = commands.too_late(&ALL, late, now);
         if !self.is_run(late.pid) {
             return None;
         }
         let run = self.close(now)?;
-        commands.count(false, run.clients.len());
-        Some(Answered {
-            clients: run.clients,
-            reply: Some(error),
-        })
+        Some(commands.refuse(run.clients, &why))
     }
 
     /// True while the answer of this command is awaited.
@@ -310,13 +298,9 @@ impl<W> Capture<W> {
         if !is_silent {
             self.kept = run.started.map(|started| (started, answer.clone()));
         }
-        commands.count(!is_silent, run.clients.len());
         run.output.clear();
         self.buffer = run.output;
-        Some(Answered {
-            clients: run.clients,
-            reply: Some(answer),
-        })
+        Some(commands.answer(run.clients, !is_silent, Some(answer)))
     }
 
     /// Takes the run, and begins to gather for the next. A grandchild may hold the other end of the

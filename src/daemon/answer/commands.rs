@@ -9,9 +9,9 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::Purpose;
 use super::children::{Children, Exited, Late};
 use super::command::{Command, words};
+use super::{Answered, Purpose};
 use crate::daemon::logging as log;
 use crate::daemon::logging::fault::Fault;
 use crate::daemon::sys::Ending;
@@ -70,14 +70,26 @@ impl Commands {
         self.command.error(reason)
     }
 
-    /// Counts requests that were answered, well or not.
-    pub(super) fn count(&mut self, well: bool, requests: usize) {
+    /// Counts requests that are answered, well or not, and gives their answer.
+    pub(super) fn answer<W>(
+        &mut self,
+        clients: Vec<W>,
+        well: bool,
+        reply: Option<Arc<[u8]>>,
+    ) -> Answered<W> {
         if well {
-            self.answered += requests as u64;
+            self.answered += clients.len() as u64;
             self.timeout.ok();
         } else {
-            self.failed += requests as u64;
+            self.failed += clients.len() as u64;
         }
+        Answered { clients, reply }
+    }
+
+    /// The same where the reason why there is no answer is the answer.
+    pub(super) fn refuse<W>(&mut self, clients: Vec<W>, why: &str) -> Answered<W> {
+        let reply = self.error(why);
+        self.answer(clients, false, Some(reply))
     }
 
     /// Records how a command has ended by itself.
@@ -92,17 +104,15 @@ impl Commands {
         log::ended(failure, client, pid, &ending, ending.code(), took);
     }
 
-    /// Records that a command is being stopped, and gives the answer.
-    pub(super) fn too_late(&mut self, client: &dyn Display, late: Late, now: Instant) -> Arc<[u8]> {
+    /// Records that a command is being stopped, and gives the reason.
+    pub(super) fn too_late(&mut self, client: &dyn Display, late: Late, now: Instant) -> String {
         if late.is_cut_short {
             log::cut_short(client, late.pid);
-            return self.error(LEAVING);
+            return LEAVING.to_owned();
         }
         let timeout = self.children.timeout();
         log::timed_out(self.timeout.fail(now), client, late.pid, timeout);
-        self.error(&format!(
-            "stopped, as it did not end within {} s",
-            timeout.as_secs_f64()
-        ))
+        let seconds = timeout.as_secs_f64();
+        format!("stopped, as it did not end within {seconds} s")
     }
 }

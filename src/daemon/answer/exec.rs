@@ -56,18 +56,17 @@ impl Exec {
                     return None;
                 }
                 Err(errno) => {
-                    commands.count(false, 1);
-                    let reply = commands.error(words(errno));
-                    return Some(Answered::connection(connection, Some(reply)));
+                    return Some(commands.refuse(client(connection), words(errno)));
                 }
             }
         }
         None
     }
 
-    /// Takes the next connection that waits, when no more commands are started.
-    pub(crate) fn give_up(&mut self) -> Option<Connection> {
-        self.waiting.pop_front()
+    /// Answers those that wait with the reason why no more commands are started.
+    pub(crate) fn give_up(&mut self, commands: &mut Commands, why: &str) -> Answered<Client> {
+        let clients = self.waiting.drain(..).map(Client::Connection).collect();
+        commands.refuse(clients, why)
     }
 }
 
@@ -79,20 +78,22 @@ pub(crate) fn conclude(
     now: Instant,
 ) -> Answered<Client> {
     let well = exited.ending == Ending::Exited(0);
-    let client = ClientOf(connection.as_fd());
+    let peer = ClientOf(connection.as_fd());
     let stream = &connection.stream;
     if !well && (stream.has_gone() || stream.is_deaf()) {
         // The command could not write, because its client does not read.
-        log::client_gone(&client, exited.pid, &exited.ending);
-        return Answered::connection(connection, None);
+        log::client_gone(&peer, exited.pid, &exited.ending);
+        return Answered {
+            clients: client(connection),
+            reply: None,
+        };
     }
-    commands.count(well, 1);
-    commands.ended(&client, exited, now);
+    commands.ended(&peer, exited, now);
     let reply = match exited.ending {
         Ending::Killed(_) => Some(commands.error(&exited.ending.to_string())),
         Ending::Exited(_) => None,
     };
-    Answered::connection(connection, reply)
+    commands.answer(client(connection), well, reply)
 }
 
 /// A connection's command takes too long, and is being stopped.
@@ -102,9 +103,12 @@ pub(crate) fn time_out(
     commands: &mut Commands,
     now: Instant,
 ) -> Answered<Client> {
-    commands.count(false, 1);
-    let reply = commands.too_late(&ClientOf(connection.as_fd()), late, now);
-    Answered::connection(connection, Some(reply))
+    let why = commands.too_late(&ClientOf(connection.as_fd()), late, now);
+    commands.refuse(client(connection), &why)
+}
+
+fn client(connection: Connection) -> Vec<Client> {
+    vec![Client::Connection(connection)]
 }
 
 #[cfg(test)]
@@ -167,7 +171,8 @@ mod tests {
             .next_late(Instant::now() + Duration::from_secs(20))
             .expect("a command");
         waitpid(late.pid, None).expect("reaped");
-        assert!(exec.give_up().is_some(), "the second still waits");
+        let given_up = exec.give_up(&mut commands, "why");
+        assert_eq!(given_up.clients.len(), 1, "the second still waits");
     }
 
     #[test]

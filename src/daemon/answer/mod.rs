@@ -49,15 +49,6 @@ pub(crate) struct Answered<W> {
     pub(crate) reply: Option<Arc<[u8]>>,
 }
 
-impl Answered<Client> {
-    fn connection(connection: Connection, reply: Option<Arc<[u8]>>) -> Self {
-        Answered {
-            clients: vec![Client::Connection(connection)],
-            reply,
-        }
-    }
-}
-
 /// The requests that are being answered.
 pub(crate) struct Answers {
     handoff: Handoff,
@@ -197,13 +188,11 @@ impl Answers {
 
     /// Answers those who still wait for a command with the reason why none is started.
     fn turn_away_waiting(&mut self) {
-        while let Some(connection) = self.exec.give_up() {
-            self.commands.count(false, 1);
-            let reply = self.commands.error(LEAVING);
-            self.finished
-                .push(Answered::connection(connection, Some(reply)));
-        }
-        let refused = self.capture.give_up(&mut self.commands, LEAVING);
+        let refused = [
+            self.exec.give_up(&mut self.commands, LEAVING),
+            self.capture.give_up(&mut self.commands, LEAVING),
+        ];
+        let refused = refused.into_iter().filter(|it| !it.clients.is_empty());
         self.finished.extend(refused);
     }
 

@@ -202,11 +202,17 @@ impl Session {
             loop {
                 if let Some(mut late) = late.take_if(|late| late.is_over()) {
                     // Those that came in time, but were not taken yet.
-                    let mut batch: Vec<_> = iter::from_fn(|| arrivals.try_recv().ok()).collect();
+                    let batch: Vec<_> = iter::from_fn(|| arrivals.try_recv().ok()).collect();
                     late.note(&batch);
-                    batch.extend(late.answers(&self.targets));
                     take(batch).await?;
-                    return Ok(None);
+                    let mut answers = late.answers(&self.targets);
+                    loop {
+                        let batch: Vec<_> = answers.by_ref().take(BATCH).collect();
+                        if batch.is_empty() {
+                            return Ok(None);
+                        }
+                        take(batch).await?;
+                    }
                 }
                 let mut batch = Vec::new();
                 let receive = arrivals.recv_many(&mut batch, BATCH);

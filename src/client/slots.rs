@@ -40,17 +40,14 @@ impl Late {
         }
     }
 
-    /// Those that have not answered are down.
-    pub(super) fn answers(&self, targets: &Targets) -> Vec<Arrival> {
+    /// Those that have not answered are down; made one by one, since they may be a million.
+    pub(super) fn answers(&self, targets: &Targets) -> impl Iterator<Item = Arrival> {
         let time = seconds(self.time);
         let reason = format!("no answer within the deadline of {time} s");
-        let late = self
-            .answered
-            .iter()
-            .enumerate()
-            .filter(|(_, answered)| !**answered);
-        late.map(|(slot, _)| (slot, Answer::down(targets.word(slot), &reason)))
-            .collect()
+        let slots = self.answered.iter().enumerate();
+        slots
+            .filter(|(_, answered)| !**answered)
+            .map(move |(slot, _)| (slot, Answer::down(targets.word(slot), &reason)))
     }
 }
 
@@ -101,7 +98,7 @@ mod tests {
         let mut late = Late::new((end, Duration::from_millis(1_500)), 3);
         assert!(late.is_over());
         late.note(&[(1, up("b", 60, None, None)), (9, up("x", 60, None, None))]);
-        let answers = late.answers(&targets);
+        let answers: Vec<_> = late.answers(&targets).collect();
         let slots: Vec<_> = answers.iter().map(|(slot, _)| *slot).collect();
         assert_eq!(slots, [0, 2]);
         let reason = answers[1].1.outcome.reason();

@@ -11,6 +11,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -59,8 +60,10 @@ def main():
     args = arguments()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupted)
-    releases = buildable(list(roots.RELEASES) if args.release == "all" else [args.release])
+    releases = roots.available(list(roots.RELEASES) if args.release == "all" else [args.release])
+    releases = buildable(releases)
     names = [name for release in releases for name in (release, f"{release}-build")]
+    began = time.monotonic()
     with roots.ready(names):
         private_mounts()
         try:
@@ -74,6 +77,7 @@ def main():
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     if releases and result.testsRun == 0:
         raise SystemExit("no test has such a name")
+    print(f"{', '.join(releases)}: {time.monotonic() - began:.0f} s")
     print(f"{result.testsRun - failed} passed, {failed} failed")
     return 1 if failed else 0
 

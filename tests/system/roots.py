@@ -12,14 +12,13 @@ import os
 import pathlib
 import shutil
 import subprocess
-
-RELEASES = {"bookworm": "252", "trixie": "257"}
-
-# Tested only if it is named: it changes from day to day.
-TESTING = {"forky": "262"}
+import sys
 
 # The systemd of each.
-SYSTEMD = RELEASES | TESTING
+RELEASES = {"bookworm": "252", "trixie": "257", "forky": "262"}
+
+# Debian's testing distribution, which not every mirror has.
+TESTING = "forky"
 
 # procps has uptime; libpam-systemd makes a login a session, which uptime counts; tzdata is for a
 # local time that is not UTC; prometheus-node-exporter reads what ruptime-metrics.service writes.
@@ -27,11 +26,14 @@ PACKAGES = ["systemd", "systemd-sysv", "dbus", "procps", "iproute2", "libpam-sys
             "prometheus-node-exporter"]
 
 # Each root's release and packages, by its name; others may add theirs.
-ROOTS = {release: (release, PACKAGES) for release in SYSTEMD}
+ROOTS = {release: (release, PACKAGES) for release in RELEASES}
 
 CACHE = pathlib.Path(os.environ.get("RUPTIME_TEST_CACHE") or "/var/cache/ruptime-tests")
 
 MAKE_TIMEOUT = 600
+
+# A mirror's index of testing may be older than it is valid.
+CHECK_VALID_UNTIL = '--aptopt=Acquire::Check-Valid-Until "false"'
 
 
 def path(name):
@@ -56,6 +58,22 @@ def ready(names):
         yield
 
 
+def available(releases):
+    """Without Debian testing where the mirror does not have it."""
+    if TESTING not in releases or path(TESTING).is_dir():
+        return releases
+    simulated = subprocess.run(
+        ["mmdebstrap", "--simulate", "--variant=essential", CHECK_VALID_UNTIL, TESTING, "/dev/null"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=MAKE_TIMEOUT)
+    if simulated.returncode == 0:
+        return releases
+    print(f"left out: {TESTING}, which the mirror does not have: "
+          + (simulated.stderr.strip().splitlines() or ["no reason"])[-1], file=sys.stderr)
+    if os.environ.get("CI") == "true":
+        raise SystemExit(1)
+    return [release for release in releases if release != TESTING]
+
+
 def make(names):
     """Makes roots side by side, in place only once they are whole; removes what they replace."""
     running = []
@@ -68,9 +86,8 @@ def make(names):
             log = open(CACHE / f"{name}.log", "wb")
             release, packages = ROOTS[name]
             command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
-            if release in TESTING:
-                # A mirror's index of it may be older than it is valid.
-                command.append('--aptopt=Acquire::Check-Valid-Until "false"')
+            if release == TESTING:
+                command.append(CHECK_VALID_UNTIL)
             command += [release, str(new)]
             running.append((name, new, log, subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)))

@@ -25,7 +25,7 @@ INSTALLED = pathlib.Path("/run/installed")
 
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/system/run", description=__doc__.splitlines()[0])
-    parser.add_argument("release", nargs="?", default="all", choices=[*roots.SYSTEMD, "all"])
+    parser.add_argument("release", nargs="?", default="all", choices=[*roots.RELEASES, "all"])
     parser.add_argument("--cost", type=int, metavar="ROUNDS",
                         help="test nothing, but measure what each directive of the sandbox costs")
     parser.add_argument("word", nargs="*", help="run only tests whose name has one of these")
@@ -50,7 +50,7 @@ def private_mounts():
 def install(release):
     """The tree that a package of this release would install, as a layer over its root."""
     subprocess.run(["make", "-s", "-C", str(REPOSITORY), "install", f"DESTDIR={INSTALLED / release}", "PREFIX=/usr",
-                    f"SYSTEMD_VERSION={roots.SYSTEMD[release]}", f"BUILT={os.environ['RUPTIME_BIN_DIR']}"],
+                    f"SYSTEMD_VERSION={roots.RELEASES[release]}", f"BUILT={os.environ['RUPTIME_BIN_DIR']}"],
                    check=True, stdout=subprocess.DEVNULL)
 
 
@@ -110,7 +110,8 @@ def main():
     args = arguments()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupted)
-    releases = list(roots.RELEASES) if args.release == "all" else [args.release]
+    releases = roots.available(list(roots.RELEASES) if args.release == "all" else [args.release])
+    began = time.monotonic()
     with roots.ready(releases):
         private_mounts()
         for release in releases:
@@ -125,8 +126,9 @@ def main():
         finally:
             SystemTest.power_off_all()
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
-    if result.testsRun == 0:
+    if releases and result.testsRun == 0:
         raise SystemExit("no test has such a name")
+    print(f"{', '.join(releases)}: {time.monotonic() - began:.0f} s")
     print(f"{result.testsRun - failed} passed, {failed} failed")
     return 1 if failed else 0
 

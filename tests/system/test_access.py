@@ -70,7 +70,7 @@ class Access(SystemTest):
     def test_new_systemds_refuse_descriptors(self):
         """From the first connection on, without the daemon's help: here it only sleeps."""
         kernel = tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups()))
-        if int(roots.SYSTEMD[self.release]) < 258 or kernel < (6, 16):
+        if int(roots.RELEASES[self.release]) < 258 or kernel < (6, 16):
             self.skipTest("AcceptFileDescriptors= needs systemd 258 and Linux 6.16")
         self.machine.exec_start("ruptime.service", "/bin/sleep infinity", "Type=exec\n")
         self.started()

@@ -36,9 +36,12 @@ BENCHDIR = $(or $(CARGO_TARGET_DIR),tests/bench/target)
 PARTS ?= client daemon
 INSTALLED = $(foreach part,$(PARTS),$(INSTALLED_$(part)))
 
+PROGRAM_client = $(BUILT)/ruptime
+PROGRAM_daemon = $(BUILT)/ruptimed
+
 # MODE:SOURCE:DESTINATION
 INSTALLED_client = \
-	755:$(BUILT)/ruptime:$(BINDIR)/ruptime \
+	755:$(PROGRAM_client):$(BINDIR)/ruptime \
 	644:packaging/man/ruptime.1:$(MANDIR)/man1/ruptime.1 \
 	644:packaging/completions/ruptime.bash:$(BASHDIR)/ruptime \
 	644:packaging/completions/_ruptime:$(ZSHDIR)/_ruptime \
@@ -52,7 +55,7 @@ INSTALLED_client = \
 	644:packaging/prometheus/ruptime.dashboard.json:$(DOCDIR)/examples/ruptime.dashboard.json
 
 INSTALLED_daemon = \
-	755:$(BUILT)/ruptimed:$(SBINDIR)/ruptimed \
+	755:$(PROGRAM_daemon):$(SBINDIR)/ruptimed \
 	644:packaging/man/ruptimed.8:$(MANDIR)/man8/ruptimed.8 \
 	644:packaging/man/ruptime.socket.8:$(MANDIR)/man8/ruptime.socket.8 \
 	644:packaging/completions/ruptimed.bash:$(BASHDIR)/ruptimed \
@@ -71,24 +74,25 @@ INSTALLED_daemon = \
 	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime \
 	644:systemd/README.md:$(DOCDIR)/units.md
 
-SCRIPTS = .ci/run packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/needs tests/try tests/oldest-crates tests/oldest-rust tests/system/run tests/system/host.sh tests/packaging/run
+SCRIPTS = .ci/run .ci/timed packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/needs tests/try tests/oldest-crates tests/oldest-rust tests/system/run tests/system/host.sh tests/packaging/run
 
-.PHONY: help build run test check lint bench soak install uninstall dist deb rpm clean
+.PHONY: help build run test check lint bench soak install uninstall dist deb deb-archive rpm clean
 
 help:
-	@echo 'make run        build, start the daemon on a loopback port, ask it, stop it'
-	@echo 'make build      build both programs for release'
-	@echo 'make test       unit tests and integration tests; nothing is installed'
-	@echo 'make check      every test (as root on Debian it installs what they need; half an hour)'
-	@echo 'make lint       formatting, clippy, rustdoc, scripts, manual pages, dependencies'
-	@echo 'make bench      measure against the limits and the peers (an hour; FLAGS=--smoke: minutes)'
-	@echo 'make soak       every transport under load for minutes (SOAK_SECONDS=3600: a million answers)'
-	@echo 'make install    install below $$(DESTDIR)$$(PREFIX); PREFIX is $(PREFIX)'
-	@echo 'make uninstall  remove what install has installed'
-	@echo 'make dist       the source tarballs, into dist/'
-	@echo 'make deb        Debian packages, into dist/'
-	@echo 'make rpm        RPMs, into dist/'
-	@echo 'make clean      remove what was built'
+	@echo 'make run          build, start the daemon on a loopback port, ask it, stop it'
+	@echo 'make build        build both programs for release'
+	@echo 'make test         unit tests and integration tests; nothing is installed'
+	@echo 'make check        every test (as root on Debian it installs what they need; half an hour)'
+	@echo 'make lint         formatting, clippy, rustdoc, scripts, manual pages, dependencies'
+	@echo 'make bench        measure against the limits and the peers (an hour; FLAGS=--smoke: minutes)'
+	@echo 'make soak         every transport under load for minutes (SOAK_SECONDS=3600: a million answers)'
+	@echo 'make install      install below $$(DESTDIR)$$(PREFIX); PREFIX is $(PREFIX)'
+	@echo 'make uninstall    remove what install has installed'
+	@echo 'make dist         the source tarballs, into dist/'
+	@echo 'make deb          Debian packages, into dist/'
+	@echo 'make deb-archive  the same, with the crates of Debian testing, and none of our own'
+	@echo 'make rpm          RPMs, into dist/'
+	@echo 'make clean        remove what was built'
 
 build:
 	$(CARGO) build $(CARGOFLAGS) --release --target-dir '$(TARGETDIR)'
@@ -137,7 +141,8 @@ soak: build
 # The units name the programs in /usr; for another PREFIX they are rewritten. From systemd 258 on, the kernel
 # can refuse descriptors that are passed to the UNIX sockets (with Linux 6.16 or newer).
 install:
-	@test -x '$(BUILT)/ruptimed' || { echo "nothing is built yet: run 'make build' first (not as root)" >&2; exit 1; }
+	@for program in $(foreach part,$(PARTS),$(PROGRAM_$(part))); do test -x "$$program" || { \
+		echo "$$program is not built yet: run 'make build' first (not as root)" >&2; exit 1; }; done
 	@set -e; systemd='$(SYSTEMD_VERSION)'; for file in $(INSTALLED); do \
 		mode=$${file%%:*}; rest=$${file#*:}; source=$${rest%%:*}; dest='$(DESTDIR)'$${rest#*:}; \
 		install -D -m "$$mode" "$$source" "$$dest"; \
@@ -158,6 +163,10 @@ dist:
 
 deb: dist
 	packaging/build-deb $(FLAGS)
+
+deb-archive:
+	packaging/dist --source
+	packaging/build-deb --archive $(FLAGS)
 
 rpm: dist
 	packaging/build-rpm $(FLAGS)

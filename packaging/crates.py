@@ -4,7 +4,8 @@
 In: Cargo.lock, by way of cargo(1). Out, by subcommand:
 
   vendor DIR         the sources of all crates in DIR; those that no Linux needs as stubs
-  copyright DIR      packaging/debian/copyright for that DIR (DEP-5) on standard output
+  copyright DIR      packaging/vendored-copyright for that DIR (DEP-5) on standard output, which takes the
+                     place of packaging/debian/copyright where the crates are in the package
   licenses           a line for each crate that is built in: NAME VERSION: LICENSE
   bundled PROGRAM    the spec's Provides for the crates that are linked into the program
 
@@ -127,15 +128,11 @@ def bundled(program):
 
 # copyright
 
-HEADER = """\
-Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
-Upstream-Name: ruptime
-Upstream-Contact: The ruptime maintainers <maintainers@ruptime.example>
-Comment: The crates below vendor/ are in the orig-vendor tarball. Made by packaging/crates.py.
+OWN = ROOT / "packaging/debian/copyright"
 
-Files: *
-Copyright: 2026 The ruptime maintainers
-License: MIT or Apache-2.0
+COMMENT = """\
+Comment: The crates below vendor/ are in the orig-vendor tarball, as crates.io has them, but for what
+ debian/README.source tells. Made by packaging/crates.py.
 """
 
 COMMON = """\
@@ -182,14 +179,23 @@ def license_files(crate):
     return ([file for file in found if file.parent == crate], [file for file in found if file.parent != crate])
 
 
+LINE = re.compile(r"\W*(?:SPDX-FileCopyrightText:|Copyright:?)\s+(?:\([cC]\)\s*|©\s*)*(\d{4}.*|[A-Z].*)")
+
+
 def holders(files):
     """The copyright lines of licence files."""
     found = set()
     for file in files:
         for line in file.read_text(errors="replace").splitlines():
-            if match := re.match(r"\s*Copyright (?:\([cC]\) |© )?(\d{4}.*|[A-Z].*)", line):
-                found.add(match[1].rstrip(". "))
-    return sorted(found)
+            if match := LINE.fullmatch(line.rstrip()):
+                # Without HTML, ends of comments, and words that go on in the next line.
+                found.add(re.sub(r"<br>|\*/|-->|\. See the COPYRIGHT", "", match[1]).rstrip(". ,"))
+    return found - {"notice", "License"}
+
+
+def sources(crate):
+    """The files of the program, which have copyright lines of their own at times."""
+    return [file for file in sorted(crate.rglob("*")) if file.suffix in (".rs", ".c", ".h", ".sh", ".py")]
 
 
 def stanza(files, names, expression):
@@ -205,7 +211,7 @@ def nested_stanzas(name, crates, files):
         within = file.relative_to(crate)
         if not (expression := NESTED.get(name, {}).get(str(within))):
             sys.exit(f"{file}: a licence of a part of the crate that is not known here (NESTED)")
-        made[f"vendor/{name}-*/{within.parent}/*"] = (holders([file]), expression)
+        made[f"vendor/{name}-*/{within.parent}/*"] = (sorted(holders([file])), expression)
     return made
 
 
@@ -214,12 +220,16 @@ def copyright_file(directory):
     for package in metadata()["packages"]:
         if not is_ours(package):
             stanzas.setdefault(package["name"], []).append(package)
-    text, used = HEADER, {"MIT", "Apache-2.0"}
+    own, _, licenses = OWN.read_text().partition("\nFiles: ")
+    own_files, _, licenses = licenses.partition("\n\nLicense: ")
+    text, used = f"{own}{COMMENT}\nFiles: {own_files}\n", {"MIT", "Apache-2.0"}
     for name, packages in sorted(stanzas.items()):
         crates = [directory / f"{name}-{package['version']}" for package in packages]
         files = [license_files(crate) for crate in crates]
-        names = holders(file for whole, _ in files for file in whole) or sorted(
-            {author for package in packages for author in package["authors"]}) or [f"The {name} developers"]
+        names = sorted(holders(file for whole, _ in files for file in whole)
+                       | holders(file for crate in crates for file in sources(crate))) or sorted(
+            {author for package in packages for author in package["authors"]}) or sorted(
+            {f"contributors to {package['repository']}, which names no holder" for package in packages})
         expressions = {debian_license(package["license"]) for package in packages}
         if len(expressions) > 1:
             sys.exit(f"{name}: its versions have different licences: {expressions}")
@@ -232,11 +242,14 @@ def copyright_file(directory):
     for name, (pattern, first) in TEXTS.items():
         if name in used:
             base = ROOT if name == "MIT" else directory
-            whole = next(base.glob(pattern)).read_text()
-            body = whole[whole.index(first):].rstrip()
-            text += f"\nLicense: {name}\n" + "".join(
-                f" {line.rstrip() or '.'}\n" for line in body.splitlines())
+            text += license_text(name, next(base.glob(pattern)), first)
     print(text, COMMON, sep="\n", end="")
+
+
+def license_text(name, file, first):
+    whole = file.read_text()
+    body = whole[whole.index(first):].rstrip()
+    return f"\nLicense: {name}\n" + "".join(f" {line.rstrip() or '.'}\n" for line in body.splitlines())
 
 
 def main():

@@ -1,19 +1,21 @@
-"""The packages of each release, built by `make deb` and `make rpm`, but in a root.
+"""The packages of each release, built by `make deb`, `make deb-archive` and `make rpm`, but in a root.
 
 In: the tarballs in dist/ and the roots (tests/system/roots.py). Out: a directory per release with the
 packages, packages of a higher version, and what lintian and rpmlint say; kept in the cache for as
 long as the tarballs, the tools and this file stay the same. It exists because only a build without a
 network, with the release's own tools, says whether a distribution could build it.
 
-Everything is packaged twice, from different folders, in different time zones and with different
+With vendored crates everything is packaged twice, from different folders, in different time zones and with different
 masks. The programs are compiled once for the .deb and once for the .rpm, so that they can be
-compared too; what is packaged for the second time takes the first time's programs.
+compared too; what is packaged for the second time takes the first time's programs. With the crates of
+Debian testing, which change from day to day, packages are built once, with their unit tests.
 """
 
 import concurrent.futures
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -30,9 +32,19 @@ TIMEOUT = 1800
 KEPT = 4
 
 TOOLS = [*roots.PACKAGES, "build-essential", "debhelper", "lintian", "pkgconf"]
+
+
+def build_depends():
+    """What the source package wants where it is built with the archive's crates."""
+    control = (REPOSITORY / "packaging/debian/control").read_text()
+    listed = re.search(r"^Build-Depends:\n((?: .*\n)+)", control, re.MULTILINE)[1]
+    return sorted(set(re.findall(r"^ ([a-z0-9.+-]+)", listed, re.MULTILINE)) - {"debhelper-compat", *TOOLS})
+
+
 # Debian 12 has Rust 1.63. Its root also boots, for the RPMs.
 roots.ROOTS["bookworm-build"] = ("bookworm", [*TOOLS, "python3", "rpm", "rpmlint"])
 roots.ROOTS["trixie-build"] = ("trixie", [*TOOLS, "cargo", "libstd-rust-dev", "rustc", "systemd-dev"])
+roots.ROOTS["forky-build"] = (roots.TESTING, [*TOOLS, *build_depends()])
 
 # In front of the real cargo: gives a second build the programs of the first.
 CARGO = """\
@@ -91,7 +103,8 @@ def kept(kind, release, files):
 
 def path(release):
     """Where the packages of this release are kept."""
-    return kept("packages", release, DIST.glob(f"ruptime-{version()}*.tar.gz"))
+    tarballs = f"ruptime-{version()}.tar.gz" if release == roots.TESTING else f"ruptime-{version()}*.tar.gz"
+    return kept("packages", release, DIST.glob(tarballs))
 
 
 def programs(release):
@@ -99,7 +112,7 @@ def programs(release):
     return kept("programs", release, [
         *(file for file in (REPOSITORY / "src").rglob("*") if file.is_file()),
         REPOSITORY / "Cargo.toml", REPOSITORY / "Makefile", REPOSITORY / "packaging/cargo-config.toml",
-        REPOSITORY / "packaging/debian/rules", REPOSITORY / "packaging/rpm/ruptime-rs.spec", DIST / f"ruptime-{version()}-vendor.tar.gz"])
+        REPOSITORY / "packaging/debian/rules", REPOSITORY / "packaging/debian/vendored.mk", REPOSITORY / "packaging/rpm/ruptime-rs.spec", DIST / f"ruptime-{version()}-vendor.tar.gz"])
 
 
 def ready(releases):
@@ -115,7 +128,10 @@ def build(release):
     builder = Builder(release)
     try:
         builder.prepare()
-        builder.debs()
+        if release == roots.TESTING:
+            builder.archive()
+        else:
+            builder.debs()
         if release == "bookworm":
             builder.rpms()
         builder.keep()
@@ -157,7 +173,7 @@ class Builder:
             subprocess.run(["umount", "-R", "-l", str(self.root)], check=True)
         shutil.rmtree(self.directory)
 
-    def run(self, command, timezone="UTC", mask="022"):
+    def run(self, command, timezone="UTC", mask="022", options="nocheck"):
         """Runs a shell command in the root, without a network, with the tools in PATH."""
         log = self.build / "log"
         with open(log, "ab") as out:
@@ -165,7 +181,7 @@ class Builder:
                 ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
                  'mount -t proc proc "$0/proc"; exec chroot "$0" "$@"', str(self.root),
                  "env", "-i", f"PATH=/build/bin:/opt/rust/bin:{PATH}", "HOME=/root", "LANG=C.UTF-8",
-                 f"TZ={timezone}", "CARGO_TARGET_DIR=/build/elsewhere", "DEB_BUILD_OPTIONS=nocheck",
+                 f"TZ={timezone}", "CARGO_TARGET_DIR=/build/elsewhere", f"DEB_BUILD_OPTIONS={options}",
                  "sh", "-ec", f"umask {mask}; {command}"],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=TIMEOUT)
         if done.returncode != 0:
@@ -194,15 +210,30 @@ class Builder:
         where = self.unpacked(folder, programs)
         source = f"dist/ruptime-{version()}.tar.gz"
         crates = f"dist/ruptime-{version()}-vendor.tar.gz"
+        log = self.build / "log"
         self.run(f"cd {where}; packaging/dist --id >{crates}.id; make {command}", **options)
+        shutil.copy(log, self.build / "out/log")
         made = self.build / where.removeprefix("/build/") / source
         self.differences([(DIST.parent / source, made)])
         return where
+
+    def archive(self):
+        """Without Cargo's settings in a directory above: dh-cargo's wrapper is not proof against them.
+        Without link-time optimization, which takes longer than all else."""
+        shutil.rmtree(self.build / ".cargo")
+        first = self.make("deb-archive", "first", "none", options="optimize=-lto")
+        for file in (self.build / first.removeprefix("/build/") / "dist").iterdir():
+            if re.search(r"\.(deb|dsc|buildinfo)$", file.name):
+                shutil.copy(file, self.build / "out")
+        self.higher_and_lintian(first)
 
     def debs(self):
         first = self.make("deb", "first", "deb")
         self.make("deb", "second", "deb", timezone="Asia/Tokyo", mask="077")
         self.collect("first", "second", "*.deb", "*.dsc", "*.tar.*")
+        self.higher_and_lintian(first)
+
+    def higher_and_lintian(self, first):
         self.run(f"cd {first}/dist; for deb in ruptime-rs_*.deb ruptimed-rs_*.deb; do"
                  "  dpkg-deb --raw-extract $deb higher; sed -i 's/^Version: .*/&+1/' higher/DEBIAN/control;"
                  "  dpkg-deb --root-owner-group --build higher ../$deb; mv ../$deb /build/out/higher_$deb;"
@@ -244,7 +275,8 @@ class Builder:
             out.writelines(f"{one.name}\n" for one, _ in pairs)
 
     def keep(self):
-        self.keep_as(programs(self.release), "compiled")
+        if (self.build / "compiled").is_dir():
+            self.keep_as(programs(self.release), "compiled")
         self.keep_as(path(self.release), "out")
 
     def keep_as(self, where, folder):

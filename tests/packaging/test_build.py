@@ -16,9 +16,9 @@ KNOWN = re.compile("|".join((
     r"I: \S+: package-supports-alternative-init-but-no-init.d-script ",
     # Rust makes no calls that _FORTIFY_SOURCE checks; lintian knows it by now.
     r"I: \S+: hardening-no-fortify-functions ",
-    # What is newer than the lintian of Debian 12 and 13: the policy, and what they have of the watch file.
-    r"[WI]: ruptime-rs source: newer-standards-version ",
-    r"[WI]: ruptime-rs source: (unknown-)?debian-watch-file-(unknown-version|standard) ",
+    # Newer than the lintian of Debian 12 and 13: the policy, and version 5 of the watch file.
+    r"W: ruptime-rs source: newer-standards-version 4\.7\.4 ",
+    r"W: ruptime-rs source: missing-debian-watch-file-standard ",
     # Debian 12 and 13 have no other.
     r"P: ruptime-rs source: package-uses-old-debhelper-compat-version 13$",
     # There is no public repository or bug tracker yet that it could name.

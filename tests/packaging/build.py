@@ -174,12 +174,13 @@ class Builder:
         shutil.rmtree(self.directory)
 
     def run(self, command, timezone="UTC", mask="022", options="nocheck"):
-        """Runs a shell command in the root, without a network, with the tools in PATH."""
+        """Runs a shell command in the root, with a loopback for the unit tests but without a network,
+        with the tools in PATH."""
         log = self.build / "log"
         with open(log, "ab") as out:
             done = subprocess.run(
                 ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec",
-                 'mount -t proc proc "$0/proc"; exec chroot "$0" "$@"', str(self.root),
+                 'mount -t proc proc "$0/proc"; ip link set lo up; exec chroot "$0" "$@"', str(self.root),
                  "env", "-i", f"PATH=/build/bin:/opt/rust/bin:{PATH}", "HOME=/root", "LANG=C.UTF-8",
                  f"TZ={timezone}", "CARGO_TARGET_DIR=/build/elsewhere", f"DEB_BUILD_OPTIONS={options}",
                  "sh", "-ec", f"umask {mask}; {command}"],

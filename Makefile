@@ -50,6 +50,8 @@ INSTALLED_client = \
 	644:systemd/ruptime-metrics.service:$(UNITDIR)/ruptime-metrics.service \
 	644:systemd/90-ruptime-metrics.preset:$(PRESETDIR)/90-ruptime-metrics.preset \
 	644:README.md:$(DOCDIR)/README.md \
+	644:packaging/nagios/ruptime.cfg:$(DOCDIR)/examples/nagios.cfg \
+	644:packaging/nagios/ruptime.conf:$(DOCDIR)/examples/icinga.conf \
 	644:packaging/prometheus/ruptime.rules.yml:$(DOCDIR)/examples/ruptime.rules.yml \
 	644:packaging/prometheus/ruptime.rules.test.yml:$(DOCDIR)/examples/ruptime.rules.test.yml \
 	644:packaging/prometheus/ruptime.dashboard.json:$(DOCDIR)/examples/ruptime.dashboard.json
@@ -101,7 +103,7 @@ run: build
 	@tests/try '$(BUILT)'
 
 # Files of tests/it that need other programs or much time: left to make check.
-NEEDY = client_discover client_resolver client_ssh completions metrics passed_descriptors
+NEEDY = client_discover client_resolver client_ssh completions metrics nagios passed_descriptors
 
 # Most of these tests wait most of the time.
 test:

@@ -23,7 +23,7 @@ _ruptime_options() {
 
     case "${cmd}" in
         ruptime)
-            opts="-p -4 -6 -f -x -o -l -t -u -n -r -a -j -w -h -V --udp --ssh --port --timeout --deadline --wait --rebooted --hosts-file --exclude --discover --where --output --reverse --summary --no-memory --jobs --watch --color --help --version"
+            opts="-p -4 -6 -f -x -o -l -t -u -n -r -a -j -w -h -V --udp --ssh --port --timeout --deadline --wait --rebooted --hosts-file --exclude --discover --where --warning --critical --output --reverse --summary --no-memory --jobs --watch --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -61,12 +61,18 @@ _ruptime_options() {
                 --where)
                     return 0
                     ;;
+                --warning)
+                    return 0
+                    ;;
+                --critical)
+                    return 0
+                    ;;
                 --output)
-                    COMPREPLY=($(compgen -W "text table json jsonl openmetrics" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text table json jsonl openmetrics nagios" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "text table json jsonl openmetrics" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text table json jsonl openmetrics nagios" -- "${cur}"))
                     return 0
                     ;;
                 --jobs)
@@ -169,7 +175,7 @@ _ruptime() {
         word=${word#*=}
     fi
     case $previous in
-        -p | --port | --timeout | --deadline | --wait | -f | --hosts-file | --where | -o | --output | -j | --jobs | --color)
+        -p | --port | --timeout | --deadline | --wait | -f | --hosts-file | --where | --warning | --critical | -o | --output | -j | --jobs | --color)
             local -a COMP_WORDS=(ruptime "$previous" "${2#=}")
             local COMP_CWORD=2
             _ruptime_options ruptime "${2#=}" "$previous"

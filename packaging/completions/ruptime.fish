@@ -5,11 +5,14 @@ complete -c ruptime -l wait -d 'Retry a host that does not answer, for up to SEC
 complete -c ruptime -s f -l hosts-file -d 'Read hosts from FILE, one a line, # comments; - is standard input' -r -F
 complete -c ruptime -s x -l exclude -d 'Leave these hosts out: HOST in any form, ranges, lists and @GROUP' -r -f -a "(__ruptime_hosts)"
 complete -c ruptime -l where -d 'Print only hosts of which COND holds: up, down, error, rebooted, uptime>365d, load5>=16, !up' -r -f
+complete -c ruptime -l warning -d 'With -o nagios: the state is WARNING where COND holds of some host' -r -f
+complete -c ruptime -l critical -d 'With -o nagios: the state is CRITICAL where COND holds of some host, or a host is not up' -r -f
 complete -c ruptime -s o -l output -d 'How to print; a table with -f [default: text for one host, table for more]' -r -f -a "text\t'The reply as it came'
 table\t'A line for each host, as BSD\'s ruptime has it'
 json\t'One array'
 jsonl\t'One object a line, as each host answers'
-openmetrics\t'One scrape\'s worth of metrics'"
+openmetrics\t'One scrape\'s worth of metrics'
+nagios\t'A monitoring plugin\'s answer'"
 complete -c ruptime -s j -l jobs -d 'Ask at most N hosts at once [default: what the descriptor limit allows, at most 4096]' -r -f
 complete -c ruptime -s w -l watch -d 'Ask again every SECONDS, redrawing in place on a terminal; -w5 or --watch=5' -r -f
 complete -c ruptime -l color -d 'Colour the table' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'

@@ -34,6 +34,7 @@ mod datagram_hostile;
 mod datagram_launch;
 mod manual;
 mod metrics;
+mod nagios;
 mod network_addresses;
 mod passed_descriptors;
 mod render_progress;

@@ -28,7 +28,7 @@
 //!                  │
 //!                  ├─ one round ─────▶ output ──▶ standard output
 //!                  │                     ▲
-//!                  └─ many rounds ──▶ watch ──▶ terminal
+//!                  └─ again and again ─▶ watch ──▶ terminal
 //! ```
 //!
 //! | where | what |
@@ -46,8 +46,8 @@
 //! | `client/answer` | what became of a host: the value that the other rooms pass on |
 //! | `client/memory` | what was seen of each host by earlier calls |
 //! | `client/output` | answers → text, a table, JSON, metrics |
-//! | `client/watch` | round after round, and what changed |
-//! | `client/terminal` | the screen, the progress line, signals |
+//! | `client/watch` | a screen on which each host has its own schedule, or round after round; what changed |
+//! | `client/terminal` | the screen, keys, the progress line, signals |
 //!
 //! # The daemon
 //!

@@ -14,7 +14,7 @@ jsonl\t'One object a line, as each host answers'
 openmetrics\t'One scrape\'s worth of metrics'
 nagios\t'A monitoring plugin\'s answer'"
 complete -c ruptime -s j -l jobs -d 'Ask at most N hosts at once [default: what the descriptor limit allows, at most 4096]' -r -f
-complete -c ruptime -s w -l watch -d 'Ask again every SECONDS, redrawing in place on a terminal; -w5 or --watch=5' -r -f
+complete -c ruptime -s w -l watch -d 'Ask again every SECONDS, redrawing in place on a terminal (q leaves); -w5 or --watch=5' -r -f
 complete -c ruptime -l color -d 'Colour the table' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Even into a pipe or a file'
 never\t'Not at all'"

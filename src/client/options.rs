@@ -172,7 +172,7 @@ pub struct Options {
     #[arg(short, long, value_name = "N", value_parser = jobs, allow_negative_numbers = true)]
     pub jobs: Option<usize>,
 
-    /// Ask again every SECONDS, redrawing in place on a terminal; -w5 or --watch=5
+    /// Ask again every SECONDS, redrawing in place on a terminal (q leaves); -w5 or --watch=5
     #[arg(short, long, value_name = "SECONDS", value_parser = cli::time,
           num_args = 0..=1, require_equals = true, default_missing_value = "2")]
     pub watch: Option<Duration>,

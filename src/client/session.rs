@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::answer::Round;
 use super::discover::{self, Names};
 use super::fleet::descriptors;
-use super::fleet::{self, Plan};
+use super::fleet::{self, Plan, Schedule};
 use super::hosts::targets::Targets;
 use super::memory::{Recorder, note};
 use super::options::Options;
@@ -34,7 +34,7 @@ use super::query::reply::REPLY_MAX;
 use super::query::{self, Prober};
 use super::slots::{Arrival, Late, Slots};
 use super::terminal::progress::Progress;
-use super::watch;
+use super::watch::{self, News};
 
 /// At most this many answers are taken out of the channel at a time.
 const BATCH: usize = 1024;
@@ -43,6 +43,9 @@ const BATCH: usize = 1024;
 /// since it prints replies as they came, in the order given: while a slow host is waited for, up to
 /// 64 KiB of each later host are held.
 const KEPT_OF_MANY: usize = 1024;
+
+/// The memory of a call, where it has one.
+type Remembered = RefCell<Option<Recorder>>;
 
 /// The hosts of one call, and what is needed to ask them.
 pub(super) struct Session {
@@ -139,11 +142,56 @@ impl Session {
         Ok(status)
     }
 
-    /// Asks every host round after round until the user leaves. Ok: whether all of the last
-    /// whole round are answers, and there was one.
+    /// Asks every host again and again until the user leaves. Ok: whether all of the last
+    /// answers are some, and there were any.
     pub(super) fn watch(mut self, interval: Duration) -> io::Result<bool> {
         let recorder = RefCell::new(self.recorder.take());
-        let at_once = self.settings.lines_leave_at_once();
+        let plan = watch::Plan {
+            settings: self.settings,
+            conditions: &self.conditions,
+            interval,
+            search: self.search.is_some(),
+        };
+        let good = match self.settings.is_drawn() {
+            true => self.watch_live(plan, &recorder),
+            false => self.watch_rounds(plan, &recorder),
+        };
+        if let Some(recorder) = recorder.borrow_mut().as_mut() {
+            recorder.save();
+        }
+        // A write that is blocked by its reader ends with the process; do not wait for it.
+        self.runtime.shutdown_background();
+        good
+    }
+
+    /// On a screen, each host on its own schedule.
+    fn watch_live(&self, plan: watch::Plan<'_>, recorder: &Remembered) -> io::Result<bool> {
+        let schedule = Schedule::new(plan.interval, self.targets.len());
+        // The tasks end with it.
+        let tasks = LocalSet::new();
+        let watching = async {
+            let (sender, news) = unbounded_channel();
+            match &self.search {
+                Some(names) => {
+                    let (prober, names) = (Rc::clone(&self.prober), Rc::clone(names));
+                    spawn_local(search(prober, names, plan.interval, sender));
+                }
+                None => {
+                    let (answers, arrivals) = unbounded_channel();
+                    let schedule = Some(schedule.clone());
+                    fleet::start(&self.prober, &self.targets, self.plan, schedule, &answers);
+                    spawn_local(pass_on(arrivals, sender));
+                }
+            }
+            let names = (0..self.targets.len()).map(|slot| self.targets.word(slot));
+            watch::run_live(plan, recorder, names, &schedule, news).await
+        };
+        self.runtime.block_on(tasks.run_until(watching))
+    }
+
+    /// One round after the other.
+    fn watch_rounds(&self, plan: watch::Plan<'_>, recorder: &Remembered) -> io::Result<bool> {
+        let at_once = self.settings.format == Format::Jsonl;
         let round = async || {
             let mut slots = Slots::new(self.targets.len());
             let take = async |batch: Vec<Arrival>| {
@@ -166,20 +214,7 @@ impl Session {
             let answers = slots.into_answers();
             Ok(Round { answers, failure })
         };
-        let plan = watch::Plan {
-            settings: self.settings,
-            conditions: &self.conditions,
-            interval,
-            search: self.search.is_some(),
-        };
-        let watching = watch::run(plan, &recorder, round);
-        let good = self.runtime.block_on(watching);
-        if let Some(recorder) = recorder.borrow_mut().as_mut() {
-            recorder.save();
-        }
-        // A write that is blocked by its reader ends with the process; do not wait for it.
-        self.runtime.shutdown_background();
-        good
+        self.runtime.block_on(watch::run(plan, recorder, round))
     }
 
     /// Asks every host; `take` gets the answers as they come, and its error ends the asking. The
@@ -250,8 +285,41 @@ impl Session {
             let search = discover::discover(prober, Rc::clone(names), deadline, answers);
             return Some(spawn_local(search));
         }
-        fleet::start(&prober, &self.targets, self.plan, &answers);
+        fleet::start(&prober, &self.targets, self.plan, None, &answers);
         None
+    }
+}
+
+/// `--watch` on a screen: what the fleet's workers have found out.
+async fn pass_on(mut arrivals: UnboundedReceiver<Arrival>, news: UnboundedSender<News>) {
+    while let Some((slot, answer)) = arrivals.recv().await {
+        if news.send(News::One(slot, answer)).is_err() {
+            return;
+        }
+    }
+}
+
+/// `--watch --discover` on a screen: one search after the other.
+async fn search(
+    prober: Rc<Prober>,
+    names: Rc<Names>,
+    interval: Duration,
+    news: UnboundedSender<News>,
+) {
+    loop {
+        let begun = Instant::now();
+        let (sender, mut arrivals) = unbounded_channel();
+        let searched = discover::discover(Rc::clone(&prober), Rc::clone(&names), None, sender);
+        // All of them come at the end.
+        let failure = searched.await.err();
+        let mut answers = Vec::new();
+        while let Some((_, answer)) = arrivals.recv().await {
+            answers.push(answer);
+        }
+        if news.send(News::Search(Round { answers, failure })).is_err() {
+            return;
+        }
+        sleep_until(begun + interval).await;
     }
 }
 

@@ -114,6 +114,25 @@ impl Terminal {
 
     /// Sends a signal to the program of this name that the script runs now.
     pub(crate) fn signal(&self, program: &str, signal: &str) {
+        let pid = self.pid_of(program).expect("a program of our own");
+        let sent = Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .expect("kill starts");
+        assert!(sent.success(), "kill -s {signal} {pid}");
+    }
+
+    /// Waits for the end of the program of this name.
+    pub(crate) fn wait_for_end_of(&self, program: &str) {
+        let end = Instant::now() + BOUND;
+        while self.pid_of(program).is_some() {
+            assert!(Instant::now() < end, "{program} does not end");
+            sleep(LOOK);
+        }
+    }
+
+    /// A child of the script's shell that has not ended.
+    fn pid_of(&self, program: &str) -> Option<String> {
         let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]);
         let found = Command::new("ps")
             .args(["-o", "pid=", "-C", program, "--ppid", shell.trim()])
@@ -122,20 +141,12 @@ impl Terminal {
         let found = String::from_utf8_lossy(&found.stdout).into_owned();
         let shells_own = |pid: &&str| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let fields = stat
-                .rsplit_once(") ")
-                .map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
-            fields.is_some_and(|fields| fields.get(1) == Some(&shell.trim()))
+            let (_, rest) = stat.rsplit_once(") ").unwrap_or_default();
+            let mut fields = rest.split(' ');
+            fields.next() != Some("Z") && fields.next() == Some(shell.trim())
         };
-        let pid = found
-            .split_whitespace()
-            .find(shells_own)
-            .expect("a program of our own");
-        let sent = Command::new("kill")
-            .args(["-s", signal, pid])
-            .status()
-            .expect("kill starts");
-        assert!(sent.success(), "kill -s {signal} {pid}");
+        let mut found = found.split_whitespace();
+        found.find(shells_own).map(str::to_owned)
     }
 
     /// Whether the alternate screen is on, the cursor is shown, long lines wrap.

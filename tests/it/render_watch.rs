@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::common::fake::{Fake, LINE, client};
@@ -73,45 +74,149 @@ fn what_changes_is_marked_in_place() {
     let terminal = Terminal::run(&watching(&format!("-w=0.05 {host} {second}")), 100, 10);
 
     machine.answer(LINE);
-    let screen = terminal.wait_for_text("3+04:05,  2 users,  load 0.10, 0.20, 0.30 ↘");
-    assert_eq!(
-        screen.len(),
-        4,
-        "a header, a blank line and a line for each host: {screen:?}"
-    );
-    assert!(screen[0].ends_with("  every 0.05 s  2 up"), "{screen:?}");
+    let screen = terminal.wait_for("both hosts", |screen| {
+        screen.len() == 10 && screen[0].ends_with("  every 0.05 s  2 hosts: 2 up")
+    });
+    assert_eq!(screen.len(), 10, "a footer stands below: {screen:?}");
+    assert!(screen[1].is_empty(), "{screen:?}");
     assert!(
         screen[2].starts_with(&host) && screen[3].starts_with(&second),
         "{screen:?}"
     );
+    assert!(screen[2].ends_with("3+04:05,  2 users,  load 0.10, 0.20, 0.30 ↘"));
+    assert_eq!(screen[9], "c clears marks, q leaves");
     assert_eq!(terminal.modes(), (true, false, false));
 
     machine.answer(REBOOTED);
-    let screen = terminal.wait_for_text("0:00,  1 user,   load 3.00, 2.00, 1.00 ↗  rebooted");
-    assert!(screen[2].starts_with(&host), "{screen:?}");
+    let reboot = "0:00,  1 user,   load 3.00, 2.00, 1.00 ↗  rebooted ";
+    let screen = terminal.wait_for_text(reboot);
+    let (_, time) = screen[2].split_once(reboot).expect("the first host");
+    assert!(is_time(time), "{screen:?}");
     machine.answer(REBOOTED);
-    terminal.wait_for("no mark any more", |screen| {
-        screen.len() == 4 && !screen[2].contains("rebooted")
-    });
+    machine.answer(REBOOTED);
+    terminal.wait_for_text(time);
+    terminal.keys(&["c"]);
+    terminal.wait_for("no mark any more", |screen| !screen[2].contains("rebooted"));
 
     let address = machine.go_down();
     // Whoever was in the queue when it went down was told something else.
     let screen = terminal.wait_for_text("  connection refused");
     let (_, told) = screen[2].split_once("down since ").expect("found above");
-    assert!(
-        told[..8].split(':').all(|part| part.parse::<u8>().is_ok()),
-        "a time: {told}"
-    );
+    assert!(is_time(&told[..8]), "{told}");
     assert_eq!(&told[8..], "  connection refused");
-    assert!(screen[0].ends_with("1 up, 1 down"), "{screen:?}");
+    assert!(screen[0].ends_with("2 hosts: 1 up, 1 down"), "{screen:?}");
 
     let machine = Machine::on(address);
     machine.answer(LINE);
-    terminal.wait_for_text("load 0.10, 0.20, 0.30 ↘  back up");
-    machine.answer(LINE);
-    terminal.wait_for("no mark any more", |screen| {
-        screen.len() == 4 && !screen[2].contains("back up")
+    terminal.wait_for_text("load 0.10, 0.20, 0.30 ↘  back up ");
+    terminal.keys(&["c"]);
+    terminal.wait_for("no mark any more", |screen| !screen[2].contains("back up"));
+}
+
+fn is_time(text: &str) -> bool {
+    text.len() == 8 && text.split(':').all(|part| part.parse::<u8>().is_ok())
+}
+
+#[test]
+fn a_silent_host_delays_no_row_and_keeps_its_last_values() {
+    if !crate::common::terminal::is_there() {
+        return;
+    }
+    let (silent, live) = (Machine::new("127.64.5.1"), Machine::new("127.64.5.2"));
+    let hosts = format!("-w=0.05 {} {}", silent.fake.host(), live.fake.host());
+    let terminal = Terminal::run(&watching(&hosts), 100, 10);
+    terminal.wait_for("all hosts before any has answered", |screen| {
+        screen.len() == 10
+            && screen[2..4]
+                .iter()
+                .all(|row| row.ends_with("no answer yet"))
     });
+    live.answer(LINE);
+    terminal.wait_for_text("2 hosts: 1 up, 1 no answer yet");
+    // One question after the other to the live one; the first one to the silent one still waits.
+    for _ in 0..5 {
+        live.answer(REBOOTED);
+        terminal.wait_for("a new answer", |screen| {
+            screen[3].contains("up     0:00") || screen[3].contains("0:00,  1 user")
+        });
+        live.answer(LINE);
+        terminal.wait_for("another one", |screen| screen[3].contains("3+04:05"));
+        assert!(terminal.screen()[2].ends_with("no answer yet"));
+    }
+    silent.answer(LINE);
+    terminal.wait_for_text("2 hosts: 2 up");
+    // It is silent again: its values stay.
+    live.answer(REBOOTED);
+    let screen = terminal.wait_for("a new answer", |screen| screen[3].contains("0:00,  1 user"));
+    assert!(screen[2].contains("3+04:05,  2 users"), "{screen:?}");
+}
+
+#[test]
+fn keys_scroll_and_leave_also_where_hosts_come_from_a_pipe() {
+    if !crate::common::terminal::is_there() {
+        return;
+    }
+    let machine = Fake::up("127.0.0.1");
+    let port = machine.port();
+    let list = format!("for n in $(seq 1 40); do echo 127.0.0.$n:{port}; done");
+    let script = watching("-w=60 -f -").replacen("; ", &format!("; {list} | "), 1);
+    // The daemon of all of them.
+    drop(machine);
+    let _everywhere = Fake::stream_on(
+        TcpListener::bind(("0.0.0.0", port)).expect("bind"),
+        |peer, _| {
+            let _ = peer.write_all(LINE.as_bytes());
+        },
+    );
+    let terminal = Terminal::run(&script, 100, 12);
+    let first = |n: usize| {
+        let begin = format!("127.0.0.{n}:");
+        move |screen: &[String]| screen.len() == 12 && screen[2].starts_with(&begin)
+    };
+    terminal.wait_for("all are up", |screen| {
+        screen.iter().any(|line| line.ends_with("40 hosts: 40 up"))
+    });
+    for (key, line) in [
+        ("Down", 2),
+        ("Down", 3),
+        ("Up", 2),
+        ("NPage", 10),
+        ("PPage", 2),
+        ("End", 32),
+        ("Home", 1),
+    ] {
+        terminal.keys(&[key]);
+        terminal.wait_for(key, first(line));
+    }
+    assert!(
+        terminal.screen()[11].starts_with("lines 1-9 of 40"),
+        "{:?}",
+        terminal.screen()
+    );
+    terminal.keys(&["q"]);
+    terminal.wait_for_text("status 0");
+    assert_eq!(terminal.modes(), (false, true, true));
+}
+
+#[test]
+fn a_terminal_whose_reader_hangs_does_not_delay_the_end() {
+    if !crate::common::terminal::is_there() {
+        return;
+    }
+    let machine = Fake::up("127.0.0.1");
+    let terminal = Terminal::run(
+        &watching(&format!("-w=0.05 -o table {}", machine.host())),
+        100,
+        10,
+    );
+    terminal.wait_for_text("3+04:05");
+    // Ctrl-S: the terminal takes nothing more until Ctrl-Q.
+    terminal.keys(&["C-s"]);
+    sleep(Duration::from_millis(300));
+    terminal.signal("ruptime", "TERM");
+    terminal.wait_for_end_of("ruptime");
+    terminal.keys(&["C-q"]);
+    terminal.wait_for_text("status 0");
 }
 
 #[test]
@@ -121,12 +226,12 @@ fn every_way_to_leave_gives_the_terminal_back() {
     }
     let machine = Fake::up("127.0.0.1");
     let script = watching(&format!("-w=60 -o table {}", machine.host()));
-    for way in ["C-c", "C-\\", "TERM", "HUP", "QUIT"] {
+    for way in ["C-c", "C-\\", "q", "TERM", "HUP", "QUIT"] {
         let terminal = Terminal::run(&format!("echo before\n{script}"), 100, 10);
         let screen = terminal.wait_for_text("3+04:05");
         assert!(!screen.concat().contains("before"), "{screen:?}");
         match way {
-            "C-c" | "C-\\" => terminal.keys(&["typed", way]),
+            "C-c" | "C-\\" | "q" => terminal.keys(&["typed", way]),
             signal => terminal.signal("ruptime", signal),
         }
         let screen = terminal.wait_for_text("echo");
@@ -170,23 +275,24 @@ fn a_resize_is_followed_at_once() {
         .collect();
     // No second round: what is drawn again is the round that is there.
     let terminal = Terminal::run(&watching(&format!("-w=3600 {}", hosts.join(" "))), 100, 20);
-    terminal.wait_for("all hosts", |screen| screen.len() == 9);
+    terminal.wait_for("all hosts", |screen| {
+        screen.len() == 20 && screen[0].ends_with("6 up, 1 down")
+    });
     terminal.resize(30, 5);
     let screen = terminal.wait_for("a small screen", |screen| {
-        screen.len() == 5 && screen[4] == "(5 more)"
+        screen.len() == 5 && screen[4] == "lines 1-3 of 7"
     });
     assert!(
         screen.iter().all(|line| line.chars().count() <= 30),
         "{screen:?}"
     );
-    // What is down is not what is left out.
     assert!(
-        screen[2].starts_with(&hosts[0]) && screen[3].starts_with(&hosts[6]),
+        screen[1].starts_with(&hosts[0]) && screen[3].starts_with(&hosts[2]),
         "{screen:?}"
     );
     terminal.resize(90, 24);
     terminal.wait_for("all hosts again", |screen| {
-        screen.len() == 9 && screen[2].ends_with('↘')
+        screen.len() == 24 && screen[2].ends_with('↘') && screen[8].starts_with(&hosts[6])
     });
 }
 
@@ -202,8 +308,14 @@ fn attack_a_reply_cannot_draw_on_the_screen() {
     for format in ["text", "table", "json", "jsonl"] {
         let terminal = Terminal::run(&script.replace("-o ", &format!("-o {format}")), 400, 10);
         let screen = terminal.wait_for_text("hello");
-        assert!(screen[0].contains("every 3600 s"), "{format}: {screen:?}");
-        assert!(screen[2..].concat().contains("[2J"), "{format}: {screen:?}");
+        // What programs read is appended.
+        let is_drawn = format == "text" || format == "table";
+        assert_eq!(
+            screen[0].contains("every 3600 s"),
+            is_drawn,
+            "{format}: {screen:?}"
+        );
+        assert!(screen.concat().contains("[2J"), "{format}: {screen:?}");
     }
 }
 
@@ -334,7 +446,7 @@ fn to_leave_before_the_first_round_is_over_is_no_success() {
         100,
         10,
     );
-    terminal.wait_for_text("asking every 60 s");
+    terminal.wait_for_text("every 60 s  1 host: 1 no answer yet");
     terminal.keys(&["C-c"]);
     terminal.wait_for_text("status 1");
 }

@@ -10,7 +10,7 @@
 pub(crate) mod descriptors;
 mod retry;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -36,19 +36,37 @@ pub(crate) struct Plan {
     pub(crate) rebooted_since: Option<Instant>,
 }
 
+/// `--watch`: each host again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Schedule {
+    /// From the start of one question to the start of the next; at once where that took longer.
+    pub(crate) interval: Duration,
+    /// Since when each host has been asked without an answer, by its slot.
+    pub(crate) asked: Rc<[Cell<Option<Instant>>]>,
+}
+
+impl Schedule {
+    pub(crate) fn new(interval: Duration, hosts: usize) -> Schedule {
+        let asked = (0..hosts).map(|_| Cell::new(None)).collect();
+        Schedule { interval, asked }
+    }
+}
+
 /// Starts to ask all of `targets`, by tasks of the `LocalSet` that this runs in. Each answer goes
-/// to `answers` with its slot; the channel is closed after the last one. Once its other end is
-/// dropped, no further host is asked.
+/// to `answers` with its slot; the channel is closed after the last one, which never comes with a
+/// `schedule`. Once its other end is dropped, no further host is asked.
 pub(crate) fn start(
     prober: &Rc<Prober>,
     targets: &Rc<Targets>,
     plan: Plan,
+    schedule: Option<Schedule>,
     answers: &UnboundedSender<(usize, Answer)>,
 ) {
     let fleet = Rc::new(Fleet {
         prober: Rc::clone(prober),
         targets: Rc::clone(targets),
         plan,
+        schedule,
         queue: RefCell::default(),
     });
     for _ in 0..plan.jobs.min(targets.len()) {
@@ -60,6 +78,7 @@ struct Fleet {
     prober: Rc<Prober>,
     targets: Rc<Targets>,
     plan: Plan,
+    schedule: Option<Schedule>,
     queue: RefCell<Queue>,
 }
 
@@ -75,7 +94,10 @@ struct Queue {
 /// A host that is being asked, once or several times.
 struct Task {
     slot: usize,
+    /// When it was asked for the first time.
     begun: Instant,
+    /// It is not its first try.
+    is_again: bool,
     policy: RetryPolicy,
 }
 
@@ -85,6 +107,7 @@ async fn work(fleet: Rc<Fleet>, answers: UnboundedSender<(usize, Answer)>) {
         if at > Instant::now() {
             sleep_until(at).await;
         }
+        fleet.begin(&mut task);
         let (answer, again) = fleet.ask(&task).await;
         let pause = task.policy.pause(task.begun.elapsed());
         match pause.filter(|_| again) {
@@ -94,29 +117,61 @@ async fn work(fleet: Rc<Fleet>, answers: UnboundedSender<(usize, Answer)>) {
                 queue.again.insert((at, task.slot), task);
             }
             None if answers.send((task.slot, answer)).is_err() => break,
-            None => {}
+            None => fleet.end(task),
         }
     }
 }
 
 impl Fleet {
+    /// A try begins.
+    fn begin(&self, task: &mut Task) {
+        if task.is_again {
+            return;
+        }
+        (task.begun, task.is_again) = (Instant::now(), true);
+        if let Some(schedule) = &self.schedule {
+            schedule.asked[task.slot].set(Some(task.begun));
+        }
+    }
+
+    /// A host has answered, or never will. With a schedule its next question is due.
+    fn end(&self, task: Task) {
+        let Some(Schedule { interval, asked }) = &self.schedule else {
+            return;
+        };
+        asked[task.slot].set(None);
+        let now = Instant::now();
+        // An interval beyond all times is never over.
+        let Some(at) = task.begun.checked_add(*interval) else {
+            return;
+        };
+        let task = Task {
+            is_again: false,
+            policy: RetryPolicy::new(self.plan.wait),
+            ..task
+        };
+        let mut queue = self.queue.borrow_mut();
+        queue.again.insert((at.max(now), task.slot), task);
+    }
+
     /// What to do next, and when: a host whose time has come, else one that was not asked yet, else
     /// the one whose time comes first.
     fn next(&self) -> Option<(Instant, Task)> {
         let mut queue = self.queue.borrow_mut();
         let now = Instant::now();
         let due = queue.again.first_key_value();
-        if due.is_none_or(|((at, _), _)| *at > now) {
+        // In a watch no host waits for the second question to another before its own first one.
+        if self.schedule.is_some() || due.is_none_or(|((at, _), _)| *at > now) {
             let all = self.targets.len();
             while queue.cursor < 2 * all {
                 let (slot, direct) = (queue.cursor % all, queue.cursor < all);
                 queue.cursor += 1;
                 if self.targets.get(slot).is_direct() == direct {
                     let policy = RetryPolicy::new(self.plan.wait);
-                    let begun = now;
                     let task = Task {
                         slot,
-                        begun,
+                        begun: now,
+                        is_again: false,
                         policy,
                     };
                     return Some((now, task));

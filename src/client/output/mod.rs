@@ -125,9 +125,11 @@ impl Settings {
         }
     }
 
-    /// In `--watch`: JSON lines, and no picture that would have to hold them.
-    pub(super) fn lines_leave_at_once(&self) -> bool {
-        self.format == Format::Jsonl && self.terminal != Terminal::Screen
+    /// In `--watch`: a picture on the screen, and not one round after the other. What a program
+    /// reads is appended wherever it goes.
+    pub(super) fn is_drawn(&self) -> bool {
+        let for_people = matches!(self.format, Format::Text | Format::Table);
+        for_people && self.terminal == Terminal::Screen
     }
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct Line<'a> {
 /// What became of a host, as far as a line says it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum State<'a> {
+    /// It has not answered since the call began, and may still.
+    Waiting,
     Up(&'a Report),
     NotUp {
         status: Status,
@@ -116,19 +118,57 @@ pub(crate) fn write<'a>(
     write_styled(out, Style::from(settings), lines)
 }
 
+/// The columns of a table whose lines are asked for one by one.
+pub(crate) struct Layout {
+    widths: Widths,
+    style: Style,
+}
+
+impl Layout {
+    /// Wide enough for all of `lines`.
+    pub(crate) fn new<'a>(settings: &Settings, lines: impl Iterator<Item = Line<'a>>) -> Layout {
+        Layout {
+            widths: Widths::of(lines),
+            style: Style::from(settings),
+        }
+    }
+
+    /// One line for a screen of so many columns. Where the mark would not be seen any more, it
+    /// stands before the values. A `dim` line has no colours.
+    pub(crate) fn line(&self, line: &Line<'_>, columns: usize, dim: bool) -> String {
+        let cells = Cells::new(line);
+        let style = Style {
+            color: self.style.color && !dim,
+            ..self.style
+        };
+        let push = |style: Style, mark_first: bool| {
+            let mut text = String::new();
+            cells.push_state(&mut text, &self.widths, style, mark_first);
+            text
+        };
+        let bare = Style {
+            color: false,
+            ..style
+        };
+        let hidden = !cells.mark.is_empty() && push(bare, false).width() > columns;
+        let mut text = push(style, hidden);
+        cells.push_addresses(&mut text);
+        text
+    }
+}
+
 fn write_styled<'a>(
     out: &mut impl Write,
     style: Style,
     lines: impl Iterator<Item = Line<'a>> + Clone,
 ) -> io::Result<()> {
-    let mut widths = Widths::default();
-    for line in lines.clone() {
-        widths.add(&Cells::new(&line));
-    }
+    let widths = Widths::of(lines.clone());
     let mut text = String::new();
     for line in lines {
         text.clear();
-        Cells::new(&line).push(&mut text, &widths, style);
+        let cells = Cells::new(&line);
+        cells.push_state(&mut text, &widths, style, false);
+        cells.push_addresses(&mut text);
         text.push('\n');
         out.write_all(text.as_bytes())?;
     }
@@ -144,6 +184,7 @@ struct Cells<'a> {
 }
 
 enum CellsOf<'a> {
+    Waiting,
     Up {
         uptime: String,
         users: Option<String>,
@@ -160,6 +201,7 @@ enum CellsOf<'a> {
 impl<'a> Cells<'a> {
     fn new(line: &Line<'a>) -> Self {
         let state = match line.state {
+            State::Waiting => CellsOf::Waiting,
             State::Up(report) => CellsOf::Up {
                 uptime: clock::span(report.uptime),
                 users: report.users.map(|n| n.to_string()),
@@ -183,15 +225,14 @@ impl<'a> Cells<'a> {
         }
     }
 
-    fn push(&self, line: &mut String, widths: &Widths, style: Style) {
-        self.push_state(line, widths, style);
+    fn push_addresses(&self, line: &mut String) {
         for (place, address) in self.addresses.iter().enumerate() {
             line.push_str(if place == 0 { "  " } else { " " });
             line.push_str(&escape::line(address.as_bytes()));
         }
     }
 
-    fn push_state(&self, line: &mut String, widths: &Widths, style: Style) {
+    fn push_state(&self, line: &mut String, widths: &Widths, style: Style, mark_first: bool) {
         let _ = write!(
             line,
             "{}{:2$}  ",
@@ -200,6 +241,7 @@ impl<'a> Cells<'a> {
             widths.name.saturating_sub(self.name.width())
         );
         match &self.state {
+            CellsOf::Waiting => line.push_str("no answer yet"),
             CellsOf::NotUp {
                 status,
                 silent,
@@ -227,11 +269,18 @@ impl<'a> Cells<'a> {
                 users,
                 load,
             } => {
-                let _ = write!(line, "{:<1$}  ", "up", widths.status);
-                push_values(line, widths, style, uptime, users.as_deref(), *load);
-                if !self.mark.is_empty() {
+                let color = style.color.then_some(YELLOW);
+                if mark_first {
+                    line.push_str("up ");
+                    push_colored(line, self.mark, color);
                     line.push_str("  ");
-                    push_colored(line, self.mark, style.color.then_some(YELLOW));
+                } else {
+                    let _ = write!(line, "{:<1$}  ", "up", widths.status);
+                }
+                push_values(line, widths, style, uptime, users.as_deref(), *load);
+                if !mark_first && !self.mark.is_empty() {
+                    line.push_str("  ");
+                    push_colored(line, self.mark, color);
                 }
             }
         }
@@ -299,6 +348,12 @@ struct Widths {
 }
 
 impl Widths {
+    fn of<'a>(lines: impl Iterator<Item = Line<'a>>) -> Widths {
+        let mut widths = Widths::default();
+        lines.for_each(|line| widths.add(&Cells::new(&line)));
+        widths
+    }
+
     fn add(&mut self, cell: &Cells<'_>) {
         let grow = |width: &mut usize, to: usize| *width = to.max(*width);
         let name = cell.name.width();
@@ -306,6 +361,7 @@ impl Widths {
             grow(&mut self.name, name);
         }
         match &cell.state {
+            CellsOf::Waiting => {}
             // With a mark the line goes its own way.
             CellsOf::NotUp { .. } if !cell.mark.is_empty() => {}
             CellsOf::NotUp { status, silent, .. } => {

@@ -1,24 +1,20 @@
-//! A round's lines → what fits on the screen. Pure.
-
-use std::borrow::Cow;
+//! What is to be shown → lines that fit on the screen. Pure.
 
 use unicode_width::UnicodeWidthChar as _;
 
-/// What a round has to show.
-#[derive(Debug, Default)]
-pub(crate) struct Frame {
-    /// The first line.
-    pub(crate) header: String,
-    /// The lines below, a blank one between.
-    pub(crate) lines: Vec<Line>,
-}
-
-/// A line that may hold colours (`ESC [ … m`), and no other sequence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A line of the screen. It may hold colours (`ESC [ … m`), and no other sequence; a dim one holds
+/// none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) text: String,
-    /// The host is not up, or has changed: shown first when not all lines fit.
-    pub(crate) urgent: bool,
+    /// What it says is not of this round.
+    pub(crate) dim: bool,
+}
+
+impl From<String> for Line {
+    fn from(text: String) -> Line {
+        Line { text, dim: false }
+    }
 }
 
 /// Rows and columns of the screen.
@@ -28,32 +24,31 @@ pub(crate) struct Size {
     pub(crate) columns: usize,
 }
 
-impl Frame {
-    /// At most `size.rows` lines of at most `size.columns` columns. Where there are more, the last
-    /// line counts what is left out.
-    pub(crate) fn fit(&self, size: Size) -> Vec<String> {
-        let mut shown: Vec<Cow<'_, str>> = vec![self.header.as_str().into(), "".into()];
-        let room = size.rows.saturating_sub(shown.len());
-        let mut lines: Vec<usize> = (0..self.lines.len()).collect();
-        if lines.len() > room {
-            // A stable sort: the urgent ones, then the others, each in their order.
-            lines.sort_by_key(|&i| !self.lines[i].urgent);
-            lines.truncate(room.saturating_sub(1));
-            lines.sort_unstable();
-        }
-        let left_out = self.lines.len() - lines.len();
-        shown.extend(lines.iter().map(|&i| Cow::from(&self.lines[i].text)));
-        if left_out > 0 {
-            shown.push(format!("({left_out} more)").into());
-        }
-        shown.truncate(size.rows);
-        shown.iter().map(|line| clip(line, size.columns)).collect()
+/// From this many rows on the header stands apart.
+const ROOMY: usize = 8;
+/// From this many rows on there is a footer.
+const FOOTED: usize = 4;
+
+impl Size {
+    /// How many lines of the list fit between header and footer.
+    pub(crate) fn room(self) -> usize {
+        self.rows.saturating_sub(self.above() + self.below())
+    }
+
+    /// The header, and a blank line where there is room for it.
+    pub(crate) fn above(self) -> usize {
+        1 + usize::from(self.rows >= ROOMY)
+    }
+
+    /// The footer.
+    pub(crate) fn below(self) -> usize {
+        usize::from(self.rows >= FOOTED)
     }
 }
 
 /// Cuts a line to `columns`. Colours take no columns and are kept, so that they are switched off
 /// again. A tab goes to the next multiple of eight, as on the screen.
-fn clip(line: &str, columns: usize) -> String {
+pub(crate) fn clip(line: &str, columns: usize) -> String {
     let mut out = String::with_capacity(line.len());
     let mut used = 0;
     let mut rest = line.chars();
@@ -91,45 +86,14 @@ fn clip(line: &str, columns: usize) -> String {
 mod tests {
     use super::*;
 
-    fn frame(lines: &[&str]) -> Frame {
-        let line = |text: &&str| Line {
-            text: (*text).to_owned(),
-            urgent: text.ends_with('!'),
-        };
-        Frame {
-            header: "head".to_owned(),
-            lines: lines.iter().map(line).collect(),
+    #[test]
+    fn header_list_and_footer_share_the_screen() {
+        for rows in 0..100 {
+            let size = Size { rows, columns: 80 };
+            let sum = size.above() + size.room() + size.below();
+            assert!(sum == rows || rows < 2, "{rows}");
+            assert_eq!(size.room() > 0, rows > 1, "{rows}");
         }
-    }
-
-    fn fit(lines: &[&str], rows: usize) -> Vec<String> {
-        frame(lines).fit(Size { rows, columns: 80 })
-    }
-
-    #[test]
-    fn what_fits_is_shown_whole() {
-        assert_eq!(fit(&["a", "b!", "c"], 5), ["head", "", "a", "b!", "c"]);
-        assert_eq!(fit(&[], 24), ["head", ""]);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_counted_and_the_urgent_lines_come_first_in_their_order() {
-        assert_eq!(
-            fit(&["a", "b", "c", "d!", "e"], 5),
-            ["head", "", "a", "d!", "(3 more)"]
-        );
-        assert_eq!(
-            fit(&["a!", "b", "c!", "d!"], 5),
-            ["head", "", "a!", "c!", "(2 more)"]
-        );
-    }
-
-    #[test]
-    fn a_tiny_screen_shows_what_it_can() {
-        assert_eq!(fit(&["a", "b"], 3), ["head", "", "(2 more)"]);
-        assert_eq!(fit(&["a", "b"], 2), ["head", ""]);
-        assert_eq!(fit(&["a", "b"], 1), ["head"]);
-        assert_eq!(fit(&["a", "b"], 0), [""; 0]);
     }
 
     #[test]

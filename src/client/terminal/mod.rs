@@ -1,6 +1,7 @@
-//! What is drawn on the terminal, and the signals that come from it.
+//! What is drawn on the terminal, and the keys and signals that come from it.
 
 pub(super) mod frame;
+pub(super) mod keys;
 pub(super) mod progress;
 pub(super) mod screen;
 pub(super) mod signals;

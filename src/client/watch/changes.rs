@@ -87,6 +87,12 @@ impl History {
         answers.iter().map(|answer| self.note_one(answer)).collect()
     }
 
+    /// How many hosts it remembers.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
     /// The hosts that answered in an earlier round and are not in this one, which a search finds
     /// anew each time: they count as down. Sorted by name, since they have no slot. One that was
     /// listed by its address, because its name was not known yet, is here under its name.
@@ -104,7 +110,8 @@ impl History {
         gone
     }
 
-    fn note_one(&mut self, answer: &Answer) -> Change {
+    /// Takes one answer in.
+    pub(super) fn note_one(&mut self, answer: &Answer) -> Change {
         let status = answer.outcome.status();
         let uptime = answer.outcome.report().map(|report| report.uptime);
         let Some(past) = self.hosts.get_mut(&answer.host) else {

@@ -1,22 +1,26 @@
-//! `--watch`: one round of asking after the other, and what changed in between.
+//! `--watch`: hosts asked again and again, and what changed in between.
 //!
-//! Comes in: how to ask (a closure that gives a round's answers), how to print, how often. Goes
-//! out: on a terminal a table that is drawn over in place; elsewhere one round after the other; and
-//! whether the last whole round was good. Ends with Ctrl-C (or SIGTERM, SIGHUP, and on a screen
-//! SIGQUIT), or when standard output cannot be written to.
+//! On a screen: `live`. Elsewhere, here: one round of asking after the other. Comes in: how to ask
+//! (a closure that gives a round's answers), how to print, how often. Goes out: one round after the
+//! other, and whether the last whole one was good. Ends with Ctrl-C (or SIGTERM, SIGHUP), or when
+//! standard output cannot be written to.
 
+mod board;
 mod changes;
+mod live;
+mod marks;
+mod picture;
 mod rounds;
 
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use nix::sys::signal::{Signal, raise};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use self::changes::History;
+pub(crate) use self::live::{News, run as run_live};
 use self::rounds::View;
 use crate::client::answer::{Answer, Round};
 use crate::client::discover::ANSWERS_MAX;
@@ -24,9 +28,7 @@ use crate::client::memory::{Past, Recorder, note};
 use crate::client::output::clock::Local;
 use crate::client::output::conditions::Condition;
 use crate::client::output::sort;
-use crate::client::output::{Format, Settings, Terminal, is_success};
-use crate::client::terminal::frame::Frame;
-use crate::client::terminal::screen::Screen;
+use crate::client::output::{Format, Settings, is_success};
 use crate::client::terminal::signals::{Event, Signals};
 
 /// What is asked for.
@@ -95,59 +97,31 @@ struct Watch<'a> {
     history: History,
     clock: Local,
     signals: Signals,
-    /// None where standard output is no terminal, or one that cannot be drawn on.
-    screen: Option<Screen>,
-    frame: Frame,
 }
 
 impl<'a> Watch<'a> {
-    /// First the signals, then the screen, so that no signal ends the process with the screen taken.
     fn start(plan: Plan<'a>, recorder: &'a RefCell<Option<Recorder>>) -> io::Result<Self> {
-        let drawn = plan.settings.terminal == Terminal::Screen;
         let most = if plan.search { ANSWERS_MAX } else { usize::MAX };
-        let watch = Self {
+        Ok(Self {
             plan,
             recorder,
             history: History::new(most),
             clock: Local::new(),
-            signals: Signals::take(drawn)?,
-            screen: drawn.then(Screen::enter).transpose()?,
-            frame: Frame {
-                header: format!("asking every {} s", plan.interval.as_secs_f64()),
-                lines: Vec::new(),
-            },
-        };
-        watch.draw()?;
-        Ok(watch)
+            signals: Signals::take(false)?,
+        })
     }
 
     /// Waits for `future` and handles signals while it does. None: the user wants to leave.
     async fn until<F: Future>(&mut self, future: F) -> io::Result<Option<F::Output>> {
         let mut future = std::pin::pin!(future);
         loop {
-            let event = tokio::select! {
+            tokio::select! {
                 biased;
-                event = self.signals.next() => event?,
+                event = self.signals.next() => if event? == Event::Leave {
+                    return Ok(None);
+                },
                 done = &mut future => return Ok(Some(done)),
-            };
-            match (event, &mut self.screen) {
-                (Event::Leave, _) => return Ok(None),
-                (Event::Suspend, Some(screen)) => {
-                    // The shell has its screen back until it says `fg`.
-                    screen.suspend()?;
-                    raise(Signal::SIGSTOP)?;
-                    screen.resume()?;
-                }
-                (Event::Suspend | Event::Resized, _) => {}
             }
-            self.draw()?;
-        }
-    }
-
-    fn draw(&self) -> io::Result<()> {
-        match &self.screen {
-            Some(screen) => screen.draw(&self.frame),
-            None => Ok(()),
         }
     }
 
@@ -168,7 +142,7 @@ impl<'a> Watch<'a> {
     async fn show(&mut self, mut round: Round) -> io::Result<Option<bool>> {
         // JSON lines have left as they came, but for the hosts that are found no more.
         let settings = self.plan.settings;
-        let at_once = settings.lines_leave_at_once();
+        let at_once = settings.format == Format::Jsonl;
         let printed = if at_once { round.answers.len() } else { 0 };
         if self.plan.search {
             round.answers.extend(self.history.absent(&round.answers));
@@ -189,11 +163,6 @@ impl<'a> Watch<'a> {
             pasts: &pasts,
             failure: round.failure.as_deref(),
         };
-        if self.screen.is_some() {
-            self.frame = view.frame(self.plan.interval)?;
-            self.draw()?;
-            return Ok(Some(good));
-        }
         let (out, err) = view.append()?;
         let done = self.until(print(out, err)).await?;
         Ok(done.transpose()?.map(|()| good))

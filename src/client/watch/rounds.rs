@@ -1,15 +1,14 @@
-//! A round that is over → a frame for the screen, or bytes to append. Pure.
+//! A round that is over → bytes to append. Pure.
 
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::changes::Change;
-use crate::client::answer::{Answer, Status};
+use crate::client::answer::Answer;
 use crate::client::memory::Past;
 use crate::client::output::clock::Local;
 use crate::client::output::conditions::{Condition, all_hold};
-use crate::client::output::{self, Counts, Format, Row, Settings, push_text};
-use crate::client::terminal::frame::{Frame, Line};
+use crate::client::output::{self, Counts, Format, Row, Settings};
 
 /// Everything that is shown of a round.
 pub(super) struct View<'a> {
@@ -29,43 +28,7 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// For the screen: a header, and the lines of the format.
-    pub(super) fn frame(&self, interval: Duration) -> io::Result<Frame> {
-        let header = format!(
-            "{}  every {} s  {}",
-            self.clock.hms(self.now),
-            interval.as_secs_f64(),
-            self.answers.iter().collect::<Counts>()
-        );
-        let (mut bytes, mut told) = (Vec::new(), Vec::new());
-        let (rows, urgent): (Vec<_>, Vec<_>) = self.rows().unzip();
-        if self.settings.format == Format::Text {
-            // Failures stand among the replies: standard error would write across the picture.
-            for row in &rows {
-                push_text(&mut bytes, &mut told, self.settings, row);
-                bytes.append(&mut told);
-            }
-        } else {
-            output::write(&mut bytes, &mut told, self.settings, &rows)?;
-        }
-        let is_table = self.settings.format == Format::Table;
-        let line = |(row, text): (usize, &str)| Line {
-            text: text.to_owned(),
-            urgent: is_table && urgent.get(row).is_some_and(|urgent| *urgent),
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        let failure = self.failure.map(|line| Line {
-            text: format!("ruptime: {line}"),
-            urgent: true,
-        });
-        let lines = text.lines().enumerate().map(line).chain(failure);
-        Ok(Frame {
-            header,
-            lines: lines.collect(),
-        })
-    }
-
-    /// Elsewhere: what the format prints, for standard output and standard error; a table with the
+    /// What the format prints, for standard output and standard error; a table with the
     /// time above and a blank line below.
     pub(super) fn append(&self) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -78,7 +41,7 @@ impl View<'_> {
             let counts = self.answers.iter().collect::<Counts>();
             out.extend(format!("{time}  {counts}\n").bytes());
         }
-        let rows: Vec<_> = self.rows().map(|(row, _)| row).collect();
+        let rows: Vec<_> = self.rows().collect();
         output::write(&mut out, &mut err, self.settings, &rows)?;
         if table {
             out.push(b'\n');
@@ -86,18 +49,17 @@ impl View<'_> {
         Ok((out, err))
     }
 
-    /// The hosts that are shown, each with whether it is not up or has changed.
-    fn rows(&self) -> impl Iterator<Item = (Row<'_>, bool)> {
+    /// The hosts that are shown.
+    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         let answers = self.answers.iter().zip(self.changes).zip(self.pasts);
         answers.filter_map(|((answer, change), past)| {
             let rebooted = past.rebooted || change.is_reboot();
-            let urgent = answer.outcome.status() != Status::Up || *change != Change::None;
             let row = Row::new(answer, *past);
             let row = match change.mark(self.clock, self.now) {
                 mark if mark.is_empty() => row,
                 mark => Row { mark, ..row },
             };
-            all_hold(self.conditions, answer, rebooted).then_some((row, urgent))
+            all_hold(self.conditions, answer, rebooted).then_some(row)
         })
     }
 }
@@ -106,6 +68,7 @@ impl View<'_> {
 mod tests {
     use super::*;
     use crate::client::answer::samples::{down, error, up};
+    use std::time::Duration;
 
     /// Shows a round of four hosts.
     fn viewed<T>(format: Format, show: impl Fn(View<'_>) -> T) -> T {
@@ -134,58 +97,32 @@ mod tests {
         (text(out), text(err))
     }
 
-    fn framed(format: Format, interval: u64) -> Frame {
-        let interval = Duration::from_millis(interval);
-        viewed(format, |view| view.frame(interval)).expect("a frame")
-    }
-
-    #[test]
-    fn a_frame_of_a_table_knows_what_is_urgent() {
-        let frame = framed(Format::Table, 2500);
-        assert_eq!(frame.header, "23:59:59  every 2.5 s  2 up, 1 down, 1 error");
-        let lines: Vec<_> = frame
-            .lines
-            .iter()
-            .map(|l| (l.text.as_str(), l.urgent))
-            .collect();
-        assert_eq!(
-            lines,
-            [
-                ("web1  up     0:01,  2 users", false),
-                ("web2  up     0:02,  2 users  rebooted", true),
-                ("db1   down since 00:00:00  refused", true),
-                ("odd   error  hello", true),
-            ]
-        );
-    }
-
     #[test]
     fn only_what_fulfils_the_conditions_is_shown_and_all_is_counted() {
-        let frame = |word: &str| {
+        let shown = |word: &str| {
             let conditions = [Condition::parse(word).expect(word)];
             let filtered = |view: View<'_>| {
                 let view = View {
                     conditions: &conditions,
                     ..view
                 };
-                view.frame(Duration::from_secs(2)).expect("a frame")
+                view.append().expect("written").0
             };
-            viewed(Format::Table, filtered)
+            let out = String::from_utf8(viewed(Format::Table, filtered)).expect("text");
+            assert!(out.contains("  2 up, 1 down, 1 error\n"), "{out}");
+            let names = out
+                .lines()
+                .skip(1)
+                .filter_map(|line| line.split(' ').next());
+            names.collect::<Vec<_>>().join(" ").trim_end().to_owned()
         };
-        let shown = |word: &str| {
-            let lines = frame(word).lines.into_iter();
-            let of = |line: Line| (line.text.split(' ').next().map(str::to_owned), line.urgent);
-            lines.map(of).collect::<Vec<_>>()
-        };
-        let name = |name: &str| Some(name.to_owned());
-        assert_eq!(shown("rebooted"), [(name("web2"), true)]);
-        assert_eq!(shown("uptime<2m"), [(name("web1"), false)]);
-        assert_eq!(shown("!up"), [(name("db1"), true), (name("odd"), true)]);
-        assert!(frame("down").header.ends_with("  2 up, 1 down, 1 error"));
+        assert_eq!(shown("rebooted"), "web2");
+        assert_eq!(shown("uptime<2m"), "web1");
+        assert_eq!(shown("!up"), "db1 odd");
     }
 
     #[test]
-    fn that_nobody_could_be_asked_is_told_on_the_screen_and_elsewhere() {
+    fn that_nobody_could_be_asked_is_told() {
         let failed = |view: View<'_>| {
             let view = View {
                 answers: &[],
@@ -193,31 +130,11 @@ mod tests {
                 failure: Some("no network"),
                 ..view
             };
-            (view.frame(Duration::from_secs(2)), view.append())
+            view.append()
         };
-        let (frame, appended) = viewed(Format::Json, failed);
-        let last = frame.expect("a frame").lines.pop();
-        assert_eq!(last.expect("a line").text, "ruptime: no network");
-        let (out, err) = appended.expect("written");
+        let (out, err) = viewed(Format::Json, failed).expect("written");
         assert_eq!(out, b"[]\n");
         assert_eq!(err, b"ruptime: no network\n");
-    }
-
-    #[test]
-    fn on_the_screen_failures_of_text_stand_among_the_replies() {
-        let frame = framed(Format::Text, 2000);
-        let lines: Vec<_> = frame.lines.iter().map(|l| l.text.as_str()).collect();
-        assert_eq!(
-            lines,
-            [
-                "web1:  18:16:29 up of web1",
-                "web2:  18:16:29 up of web2",
-                "ruptime: web2: rebooted",
-                "ruptime: db1: refused",
-                "ruptime: db1: down since 00:00:00",
-                "odd: hello",
-            ]
-        );
     }
 
     #[test]

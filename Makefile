@@ -78,7 +78,7 @@ INSTALLED_daemon = \
 
 SCRIPTS = .ci/run .ci/timed packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/needs tests/try tests/oldest-crates tests/oldest-rust tests/system/run tests/system/host.sh tests/packaging/run
 
-.PHONY: help build run test check lint bench soak install uninstall dist deb deb-archive rpm clean
+.PHONY: help build run test check lint bench soak pictures install uninstall dist deb deb-archive rpm clean
 
 help:
 	@echo 'make run          build, start the daemon on a loopback port, ask it, stop it'
@@ -139,6 +139,9 @@ bench: build
 soak: build
 	$(CARGO) build $(CARGOFLAGS) --release --manifest-path tests/bench/Cargo.toml --target-dir '$(BENCHDIR)'
 	tests/soak/run '$(BUILT)/ruptimed' '$(BENCHDIR)/release/load'
+
+pictures: build
+	packaging/pictures/draw '$(BUILT)'
 
 # The units name the programs in /usr; for another PREFIX they are rewritten. From systemd 258 on, the kernel
 # can refuse descriptors that are passed to the UNIX sockets (with Linux 6.16 or newer).

@@ -107,12 +107,9 @@ pub(crate) fn write(
     };
     let bar = if data.is_empty() { "" } else { " | " };
     writeln!(out, "RUPTIME {} - {told}{bar}{data}", state.as_str())?;
-    if single.is_none() {
-        let lines = findings
-            .iter()
-            .filter(|each| each.answer.is_none_or(&is_shown));
-        out.write_all(details(lines).as_bytes())?;
-    }
+    let lines = findings.iter();
+    let lines = lines.filter(|each| each.answer.is_none_or(&is_shown));
+    out.write_all(details(lines).as_bytes())?;
     Ok(state)
 }
 
@@ -300,14 +297,17 @@ mod tests {
         assert_eq!(state.status(), 0);
         let (state, text) = told(&check(&["load5>=16"], &["load5>20"]), &[web1()]);
         let expected = format!(
-            "RUPTIME WARNING - web1: load5>=16 ({values}) | {}\n",
+            "RUPTIME WARNING - web1: load5>=16 ({values}) | {}\nWARNING web1: load5>=16 ({values})\n",
             data("@16:;20")
         );
         assert_eq!((state.status(), text), (1, expected));
         let (state, _) = told(&check(&["load5>=16"], &["uptime<1d", "users=2"]), &[web1()]);
         assert_eq!(state.status(), 2);
         let (state, text) = told(&check(&[], &[]), &[down("db1", "connection refused")]);
-        assert_eq!(text, "RUPTIME CRITICAL - db1: down, connection refused\n");
+        assert_eq!(
+            text,
+            "RUPTIME CRITICAL - db1: down, connection refused\nCRITICAL db1: down, connection refused\n"
+        );
         assert_eq!(state.status(), 2);
     }
 
@@ -386,7 +386,7 @@ WARNING web1: load1>16 (up 3+04:05, 2 users, load 17.10, 16.50, 9.00)
             let (_, text) = told(&check(&[], &[]), &hosts);
             let (first, rest) = text.split_once('\n').expect("a line");
             prop_assert_eq!(first.matches('|').count(), usize::from(many));
-            prop_assert_eq!(rest.lines().count(), if many { 2 } else { 0 });
+            prop_assert_eq!(rest.lines().count(), hosts.len());
             prop_assert!(!rest.contains('|'));
             prop_assert_eq!(text.find('\u{1b}'), None);
         }

@@ -47,6 +47,17 @@ impl Answer {
     }
 }
 
+/// Seconds since 1970, negative before. None when it is too far away to count.
+pub fn unix_seconds(at: SystemTime) -> Option<i64> {
+    match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).ok(),
+        Err(before) => {
+            let before = before.duration() + Duration::from_nanos(999_999_999);
+            i64::try_from(before.as_secs()).ok()?.checked_neg()
+        }
+    }
+}
+
 /// Every host, asked once.
 #[derive(Debug, Default)]
 pub struct Round {
@@ -203,5 +214,19 @@ pub(crate) mod samples {
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(AT),
             machine: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_before_1970_round_down() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(unix_seconds(epoch), Some(0));
+        assert_eq!(unix_seconds(epoch + Duration::from_millis(1999)), Some(1));
+        assert_eq!(unix_seconds(epoch - Duration::from_millis(1)), Some(-1));
+        assert_eq!(unix_seconds(epoch - Duration::from_secs(1)), Some(-1));
     }
 }

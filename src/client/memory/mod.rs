@@ -13,8 +13,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::file::Store;
-use super::answer::{Answer, Status};
-use super::output::clock::unix_seconds;
+use super::answer::{Answer, Status, unix_seconds};
 use crate::cli::complain;
 
 /// Hosts that were not seen for so long are forgotten, seconds: 400 days.

@@ -7,16 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tz::{TimeZone, UtcDateTime};
 
-/// Seconds since 1970, negative before. None when it is too far away to count.
-pub fn unix_seconds(at: SystemTime) -> Option<i64> {
-    match at.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_secs()).ok(),
-        Err(before) => {
-            let before = before.duration() + Duration::from_nanos(999_999_999);
-            i64::try_from(before.as_secs()).ok()?.checked_neg()
-        }
-    }
-}
+use crate::client::answer::unix_seconds;
 
 /// `2026-11-19T15:12:00Z` (RFC 3339, UTC). None beyond the years that it can write.
 pub fn rfc3339(unix_seconds: i64) -> Option<String> {
@@ -118,15 +109,6 @@ mod tests {
         );
         assert_eq!(rfc3339(253_402_300_800), None);
         assert_eq!(rfc3339(i64::MAX), None);
-    }
-
-    #[test]
-    fn seconds_before_1970_round_down() {
-        let epoch = SystemTime::UNIX_EPOCH;
-        assert_eq!(unix_seconds(epoch), Some(0));
-        assert_eq!(unix_seconds(epoch + Duration::from_millis(1999)), Some(1));
-        assert_eq!(unix_seconds(epoch - Duration::from_millis(1)), Some(-1));
-        assert_eq!(unix_seconds(epoch - Duration::from_secs(1)), Some(-1));
     }
 
     #[test]

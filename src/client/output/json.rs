@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use super::{Row, clock};
+use crate::client::answer::unix_seconds;
 use crate::client::report::Report;
 use crate::escape;
 
@@ -67,7 +68,7 @@ fn milliseconds(rtt: Duration) -> f64 {
 /// Rounded to the minute, the resolution of an uptime line.
 fn boot_time(at: SystemTime, report: &Report) -> Option<String> {
     let half = Duration::from_secs(30);
-    let seconds = clock::unix_seconds(at.checked_sub(report.uptime)?.checked_add(half)?)?;
+    let seconds = unix_seconds(at.checked_sub(report.uptime)?.checked_add(half)?)?;
     clock::rfc3339(seconds - seconds.rem_euclid(60))
 }
 

@@ -4,9 +4,11 @@
 //! answered, when it had booted (seconds since 1970, or null). Only a regular file of the user's
 //! own is read or replaced: no link, FIFO or device, and nobody else's.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -17,6 +19,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::geteuid;
 
 use super::{MOST, Memory, Seen};
+use crate::escape;
 
 /// The first line, before the version.
 const HEADER: &str = "ruptime memory ";
@@ -78,7 +81,7 @@ impl Store {
         if known.len() > MOST {
             return Err(format!(
                 "{}: more than {MOST} hosts; what this call has seen is not kept",
-                self.path().display()
+                shown(&self.path())
             ));
         }
         self.replace(&known)
@@ -94,10 +97,10 @@ impl Store {
         let path = self.path();
         match own_file(OpenOptions::new().read(true), &path) {
             Ok(file) => parse(BufReader::new(file.take(LARGEST)))
-                .map_err(|reason| format!("{}: {reason}", path.display()))
+                .map_err(|reason| format!("{}: {reason}", shown(&path)))
                 .map(|(known, spoilt)| {
                     let spoilt = (spoilt > 0)
-                        .then(|| format!("{}: {spoilt} spoilt lines dropped", path.display()));
+                        .then(|| format!("{}: {spoilt} spoilt lines dropped", shown(&path)));
                     (known, spoilt)
                 }),
             // ENOTDIR is told when it comes to writing.
@@ -124,7 +127,7 @@ impl Store {
                     let secs = LOCKED.as_secs();
                     return Err(format!(
                         "{}: locked by another process for {secs} s",
-                        path.display()
+                        shown(&path)
                     ));
                 }
                 Err((_, errno)) => return Err(told(&path, &errno.into())),
@@ -215,7 +218,12 @@ fn write(file: &File, known: &HashMap<String, Seen>) -> io::Result<()> {
 }
 
 fn told(path: &Path, error: &io::Error) -> String {
-    format!("{}: {}", path.display(), reason(error))
+    format!("{}: {}", shown(path), reason(error))
+}
+
+/// A path as a line of a message has it.
+fn shown(path: &Path) -> Cow<'_, str> {
+    escape::line(path.as_os_str().as_bytes())
 }
 
 fn reason(error: &io::Error) -> String {

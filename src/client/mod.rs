@@ -31,6 +31,7 @@ mod words;
 
 use self::hosts::Hosts;
 use self::options::{Color, Options};
+use self::output::conditions::Condition;
 use self::output::nagios::{Check, State};
 use self::output::sort::Key;
 use self::output::{Format, Settings, Terminal};
@@ -179,11 +180,14 @@ fn settings(options: &Options, hosts: usize) -> Settings {
         Format::Text => options.watch.is_some(),
         Format::Openmetrics | Format::Nagios => false,
     };
+    // A condition that asks the memory must hold of a single host, too.
+    let needs_memory = options.conditions.iter().any(Condition::needs_memory);
+    let is_asked_for = needs_memory && !options.discover;
     Settings {
         sort: options.sort().or(by_name),
         reverse: options.reverse,
         summary: options.summary,
-        remember: is_kept && hosts > 1 && !options.no_memory,
+        remember: (is_kept && hosts > 1 || is_asked_for) && !options.no_memory,
         color,
         terminal,
         utf8: output::is_utf8_locale(|name| env::var(name).ok()),

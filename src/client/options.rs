@@ -295,14 +295,15 @@ fn checked(options: Options) -> Result<Options, clap::Error> {
         Some(format) if options.summary && format != Format::Table => conflict(
             "'--summary' is a line of the table, and cannot be used with another '--output'",
         ),
-        Some(Format::Text | Format::Openmetrics) if rebooted && options.watch.is_none() => {
-            conflict(
-                "'--where rebooted' needs what was seen before: '--output text' and 'openmetrics' do without",
-            )
-        }
+        Some(Format::Openmetrics) if rebooted => conflict(
+            "'--where rebooted' needs what was seen before: '--output openmetrics' does without",
+        ),
         _ if rebooted && options.no_memory && options.watch.is_none() => {
             conflict("'--where rebooted' cannot be used with '--no-memory'")
         }
+        _ if rebooted && options.discover && options.watch.is_none() => conflict(
+            "'--where rebooted' cannot be used with '--discover': what it finds is not remembered",
+        ),
         _ => Ok(options),
     }
 }
@@ -492,6 +493,7 @@ mod tests {
             ("ruptime --where ! x", "use up, down"),
             ("ruptime --where rebooted --no-memory x", "--no-memory"),
             ("ruptime --where !rebooted -o openmetrics x", "openmetrics"),
+            ("ruptime --where rebooted --discover", "not remembered"),
             (
                 "ruptime --summary -o json x",
                 "'--summary' is a line of the table",

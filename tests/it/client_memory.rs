@@ -91,6 +91,41 @@ fn a_host_that_is_down_has_a_last_time() {
 }
 
 #[test]
+fn a_single_host_is_remembered_where_a_condition_asks() {
+    let home = Home::new();
+    let host = home.up.host();
+    let run_with = |words: &[&str]| run(client(words).env("XDG_STATE_HOME", home.dir.path()), b"");
+    let ask = |more: &[&str]| run_with(&[&["--where", "rebooted", &host], more].concat());
+    for output in [&[][..], &["-o", "text"], &["-o", "table"], &["-o", "jsonl"]] {
+        home.remember(&host, now() - 5 * 86_400, now() - 99 * 86_400);
+        let ran = ask(output);
+        assert!(
+            ran.status == 0 && ran.text().lines().count() == 1,
+            "{ran:?}"
+        );
+        // It has been seen since.
+        assert_eq!(ask(output).text(), "", "{output:?}");
+    }
+    // Without such a condition it is not.
+    std::fs::remove_file(home.file()).expect("a memory");
+    assert_eq!(run_with(&[&host, "-o", "table"]).status, 0);
+    assert!(!home.file().exists());
+}
+
+#[test]
+fn attack_a_folder_whose_name_a_terminal_obeys() {
+    let home = Home::new();
+    let state = home.dir.join("\x1b[31m");
+    std::fs::write(&state, "no folder").expect("written");
+    let mut client = client(&[&home.up.host(), &home.down]);
+    let ran = run(client.env("XDG_STATE_HOME", &state), b"");
+    assert!(
+        !ran.err.contains('\x1b') && ran.err.contains("\\x1b[31m/ruptime"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn a_boot_later_than_the_last_answer_is_a_reboot() {
     let home = Home::new();
     assert!(LINE.contains("up 3 days,  4:05"));

@@ -132,7 +132,7 @@ impl Terminal {
     }
 
     /// A child of the script's shell that has not ended.
-    fn pid_of(&self, program: &str) -> Option<String> {
+    pub(crate) fn pid_of(&self, program: &str) -> Option<String> {
         let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]);
         let found = Command::new("ps")
             .args(["-o", "pid=", "-C", program, "--ppid", shell.trim()])

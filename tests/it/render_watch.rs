@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::common::fake::{Fake, LINE, client};
 use crate::common::temp::TempDir;
 use crate::common::terminal::Terminal;
+use crate::common::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -149,6 +150,18 @@ fn a_silent_host_delays_no_row_and_keeps_its_last_values() {
     live.answer(REBOOTED);
     let screen = terminal.wait_for("a new answer", |screen| screen[3].contains("0:00,  1 user"));
     assert!(screen[2].contains("3+04:05,  2 users"), "{screen:?}");
+    ends_with(terminal);
+}
+
+/// The terminal goes away, and with it the program.
+fn ends_with(terminal: Terminal) {
+    let pid = terminal.pid_of("ruptime").expect("it runs");
+    drop(terminal);
+    let stat = format!("/proc/{pid}/stat");
+    wait_until("its end", || {
+        let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+        !stat.contains("(ruptime)") || stat.contains(") Z ")
+    });
 }
 
 #[test]
@@ -196,6 +209,18 @@ fn keys_scroll_and_leave_also_where_hosts_come_from_a_pipe() {
     terminal.keys(&["q"]);
     terminal.wait_for_text("status 0");
     assert_eq!(terminal.modes(), (false, true, true));
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_it() {
+    if !crate::common::terminal::is_there() {
+        return;
+    }
+    let machine = Fake::up("127.0.0.1");
+    let arguments = format!("-w=0.05 -o table {}", machine.host());
+    let terminal = Terminal::run(&watching(&arguments), 100, 10);
+    terminal.wait_for_text("3+04:05");
+    ends_with(terminal);
 }
 
 #[test]

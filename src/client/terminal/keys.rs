@@ -2,8 +2,8 @@
 //!
 //! Comes in: what is typed on standard input, or on /dev/tty where hosts come from standard input.
 //! Goes out: keys, each as soon as it is typed. crossterm knows the sequences; it reads only when
-//! there is something, on the thread that waits for everything else, so that nothing that blocks
-//! has to be ended.
+//! there is something, and on another thread: when a terminal is gone it reads its end for ever,
+//! and the hang-up must end the process all the same.
 
 use std::fs::File;
 use std::future::pending;
@@ -12,12 +12,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// crossterm does not look at all with a time of zero. What is there is there at once.
 const AT_ONCE: Duration = Duration::from_millis(1);
-/// At most so many keys are taken at a time: what is pasted holds up no answer.
+/// At most so many events are taken at a time.
 const TURN: usize = 64;
 
 /// A key, by what it is for.
@@ -68,7 +70,19 @@ impl Key {
 
 /// Where keys come from.
 #[derive(Debug)]
-pub(crate) struct Keyboard(AsyncFd<OwnedFd>);
+pub(crate) struct Keyboard {
+    fd: AsyncFd<OwnedFd>,
+    /// A read that is under way.
+    taking: Option<JoinHandle<io::Result<Taken>>>,
+}
+
+/// What a read has found.
+#[derive(Debug, Default)]
+struct Taken {
+    keys: Vec<Key>,
+    /// There may be more.
+    is_cut: bool,
+}
 
 impl Keyboard {
     /// None where there is no terminal to read from, as under nohup(1) with hosts from a pipe.
@@ -84,34 +98,58 @@ impl Keyboard {
         // Newer versions of tokio have another name for it, which the oldest one here does not know.
         #[allow(deprecated)]
         let fd = AsyncFd::with_interest(fd, Interest::READABLE).ok()?;
-        Some(Keyboard(fd))
+        Some(Keyboard { fd, taking: None })
     }
 
-    /// Waits until something is typed, and adds the keys. A terminal that is gone types no more.
-    /// May be given up at any time: no key is lost.
-    pub(crate) async fn read(&self, keys: &mut Vec<Key>) {
-        let Ok(mut ready) = self.0.readable().await else {
-            return pending().await;
-        };
-        // What is left keeps it ready.
-        for _ in 0..TURN {
-            match event::poll(AT_ONCE) {
-                Ok(true) => {}
-                Ok(false) => return ready.clear_ready(),
-                // A hang-up, which comes as a signal, too.
-                Err(_) => return pending().await,
+    /// Waits until something is typed, and adds the keys. A terminal that is gone types no more: its
+    /// hang-up comes as a signal, too. May be given up at any time: no key is lost.
+    pub(crate) async fn read(&mut self, keys: &mut Vec<Key>) {
+        if self.taking.is_none() {
+            let Ok(mut ready) = self.fd.readable().await else {
+                return pending().await;
+            };
+            if is_gone(self.fd.get_ref()) {
+                return pending().await;
             }
-            match event::read() {
-                Ok(event) => keys.extend(event.as_key_event().and_then(Key::of)),
-                Err(_) => return pending().await,
-            }
+            // Before the read: what is typed in the course of it makes it ready again.
+            ready.clear_ready();
         }
+        let taking = self.taking.get_or_insert_with(|| spawn_blocking(take));
+        let taken = match taking.await {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(_)) | Err(_) => return pending().await,
+        };
+        self.taking = taken.is_cut.then(|| spawn_blocking(take));
+        keys.extend(taken.keys);
     }
+}
+
+/// Whether nothing will ever be typed again.
+fn is_gone(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    let polled = poll(&mut fds, PollTimeout::ZERO);
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    polled.is_err() || fds[0].revents().is_some_and(|flags| flags.intersects(gone))
+}
+
+/// What has been typed, as much of it as is taken at a time.
+fn take() -> io::Result<Taken> {
+    let mut taken = Taken::default();
+    for _ in 0..TURN {
+        if !event::poll(AT_ONCE)? {
+            return Ok(taken);
+        }
+        taken
+            .keys
+            .extend(event::read()?.as_key_event().and_then(Key::of));
+    }
+    taken.is_cut = true;
+    Ok(taken)
 }
 
 impl AsFd for Keyboard {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.get_ref().as_fd()
+        self.fd.get_ref().as_fd()
     }
 }
 

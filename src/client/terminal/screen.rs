@@ -106,7 +106,7 @@ impl Screen {
 
     /// Waits for keys, or for the end of the write that is under way. May be given up.
     pub(crate) async fn next(&mut self, keys: &mut Vec<Key>) -> io::Result<()> {
-        let keyboard = self.keyboard.as_ref();
+        let keyboard = self.keyboard.as_mut();
         let typed = async {
             match keyboard {
                 Some(keyboard) => keyboard.read(keys).await,

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::fake::{self, Ran};
 use super::temp::TempDir;
-use super::{is_installed, wait_until};
+use super::{is_installed, wait_for};
 
 /// A server, and how to reach it.
 pub(crate) struct Sshd {
@@ -39,18 +39,8 @@ impl Sshd {
         files.file("known", format!("* {}", read("host.pub")));
         // Where sshd wants it, as root (sshd(8), FILES).
         let _ = std::fs::create_dir_all("/run/sshd");
-        let (_, free) = fake::closed_port("127.0.0.1");
-        let port = free.port();
+        let (server, port) = wait_for("an sshd that listens", || serve(&files));
         let dir = files.path().display();
-        let server = files.file(
-            "sshd_config",
-            format!(
-                "Port {port}\nListenAddress 0.0.0.0\nHostKey {dir}/host\nPidFile none\n\
-                 AuthorizedKeysFile {dir}/authorized\nStrictModes no\nUsePAM no\n\
-                 PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-                 PermitRootLogin yes\nMaxStartups 500\nMaxSessions 500\n"
-            ),
-        );
         files.file(
             "ssh_config",
             format!(
@@ -59,16 +49,6 @@ impl Sshd {
                  StrictHostKeyChecking yes\nKexAlgorithms curve25519-sha256\n"
             ),
         );
-        let server = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-e", "-f"])
-            .arg(server)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sshd");
-        wait_until("sshd listens", || {
-            std::net::TcpStream::connect(fake::at("127.0.0.1", port)).is_ok()
-        });
         Some(Sshd {
             files,
             port,
@@ -105,6 +85,37 @@ impl Sshd {
         executable(&path);
         path.display().to_string()
     }
+}
+
+/// Starts it on a port that was free a moment ago; None where somebody else has taken that since, as
+/// the tests beside this one do for their connections.
+fn serve(files: &TempDir) -> Option<(Child, u16)> {
+    let (_, free) = fake::closed_port("127.0.0.1");
+    let port = free.port();
+    let dir = files.path().display();
+    let config = files.file(
+        "sshd_config",
+        format!(
+            "Port {port}\nListenAddress 0.0.0.0\nHostKey {dir}/host\nPidFile none\n\
+             AuthorizedKeysFile {dir}/authorized\nStrictModes no\nUsePAM no\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+             PermitRootLogin yes\nMaxStartups 500\nMaxSessions 500\n"
+        ),
+    );
+    let mut server = Command::new("/usr/sbin/sshd")
+        .args(["-D", "-e", "-f"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sshd");
+    wait_for("sshd listens, or ends", || {
+        let ended = server.try_wait().expect("a child").is_some();
+        let listens = || std::net::TcpStream::connect(fake::at("127.0.0.1", port)).is_ok();
+        (ended || listens()).then_some(ended)
+    });
+    let ended = server.try_wait().expect("a child").is_some();
+    (!ended).then_some((server, port))
 }
 
 fn executable(path: &Path) {

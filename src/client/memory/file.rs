@@ -100,7 +100,7 @@ impl Store {
                 .map_err(|reason| format!("{}: {reason}", shown(&path)))
                 .map(|(known, spoilt)| {
                     let spoilt = (spoilt > 0)
-                        .then(|| format!("{}: {spoilt} spoilt lines dropped", shown(&path)));
+                        .then(|| format!("{}: spoilt lines dropped: {spoilt}", shown(&path)));
                     (known, spoilt)
                 }),
             // ENOTDIR is told when it comes to writing.
@@ -366,7 +366,11 @@ mod tests {
             fs::write(path, text).expect("a file");
         });
         let (memory, complaint) = store.load();
-        assert!(complaint.expect("one line").contains("2 spoilt lines"));
+        assert!(
+            complaint
+                .expect("one line")
+                .contains("spoilt lines dropped: 2")
+        );
         assert!(memory.seen("a").is_some());
         remember(&mut store, "c", NOW).expect("written");
         let (memory, complaint) = folder.store().load();

@@ -170,6 +170,17 @@ fn without_a_home_nothing_is_said() {
 }
 
 #[test]
+fn a_home_that_is_not_there_is_not_made() {
+    let home = Home::new();
+    let none = home.dir.join("none");
+    let mut command = home.command(&[]);
+    command.env_remove("XDG_STATE_HOME").env("HOME", &none);
+    let ran = run(&mut command, b"");
+    assert_eq!((ran.status, ran.err.as_str()), (1, ""), "{ran:?}");
+    assert!(!none.exists());
+}
+
+#[test]
 fn a_memory_that_cannot_be_used_costs_one_line_and_no_answer() {
     type Put = fn(&Home);
     let put: [(&str, Put); 5] = [

@@ -9,7 +9,7 @@ mod file;
 use std::collections::HashMap;
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::file::Store;
@@ -206,7 +206,9 @@ impl Memory {
 /// The file's folder: `$XDG_STATE_HOME/ruptime`, else `~/.local/state/ruptime` (XDG Base Directory
 /// Specification). None without either: then there is no place to remember anything.
 pub(crate) fn folder() -> Option<PathBuf> {
-    folder_from(env::var_os("XDG_STATE_HOME"), env::var_os("HOME"))
+    // A home that is not there, as system users have it, must not come about by this.
+    let home = env::var_os("HOME").filter(|home| Path::new(home).is_dir());
+    folder_from(env::var_os("XDG_STATE_HOME"), home)
 }
 
 /// A variable that is unset, empty or not absolute does not count.

@@ -182,6 +182,12 @@ def startup(samples: Samples) -> str:
     return table(["start to end", "ms"], rows)
 
 
+def spent(samples: Samples) -> list[str]:
+    """The client's time, its CPU time and its memory."""
+    cpu_s, peak = samples.spread("cpu_s"), samples.spread("peak_kib")
+    return [shown(samples.spread("seconds")), figure(cpu_s.middle), figure(peak.middle / 1024)]
+
+
 def fleet(samples: Samples) -> str:
     rows = []
     for hosts in samples.values("hosts"):
@@ -189,17 +195,7 @@ def fleet(samples: Samples) -> str:
             here = samples.where(hosts=hosts, series=series)
             if here:
                 answers = min(record["lines"] for record in here.records)
-                cpu_s, peak = here.spread("cpu_s"), here.spread("peak_kib")
-                rows.append(
-                    [
-                        series,
-                        f"{hosts:,}",
-                        f"{answers:,}",
-                        shown(here.spread("seconds")),
-                        figure(cpu_s.middle),
-                        figure(peak.middle / 1024),
-                    ]
-                )
+                rows.append([series, f"{hosts:,}", f"{answers:,}", *spent(here)])
     head = ["asking", "hosts", "answers (fewest)", "seconds", "CPU seconds", "peak MiB, largest process"]
     return table(head, rows)
 
@@ -210,9 +206,8 @@ def names(samples: Samples) -> str:
         for series in samples.values("series"):
             here = samples.where(delay_ms=delay, series=series)
             if here:
-                hosts, cpu_s, peak = here.records[0]["hosts"], here.spread("cpu_s"), here.spread("peak_kib")
-                seconds = [shown(here.spread("seconds")), figure(cpu_s.middle), figure(peak.middle / 1024)]
-                rows.append([series, f"{hosts:,}", f"{delay}", *seconds])
+                hosts = here.records[0]["hosts"]
+                rows.append([series, f"{hosts:,}", f"{delay}", *spent(here)])
     head = ["asking", "names", "name server away, ms", "seconds", "CPU seconds", "peak MiB"]
     return table(head, rows)
 

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use crate::common::fake::{Fake, LINE, closed_port, ruptime};
 use crate::common::ssh::Sshd;
+use crate::common::temp::TempDir;
+use crate::common::terminal::Terminal;
 use crate::common::{wait_for, wait_until};
+
+const RUPTIME: &str = env!("CARGO_BIN_EXE_ruptime");
 
 /// What procps prints for this machine; its clock and loads are not compared.
 fn is_uptime(line: &str) -> bool {
@@ -249,4 +253,31 @@ fn no_word_becomes_an_option_or_a_command() {
         assert!(ran.status == 2 && ran.out.is_empty(), "{ran:?}");
         assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
     }
+}
+
+/// It cannot ask for a password, nor does it have a session, and so a share of the processors, of its
+/// own.
+#[test]
+fn it_has_no_terminal_but_the_callers_session() {
+    if !crate::common::terminal::is_there() {
+        return;
+    }
+    let files = TempDir::new();
+    let script = files.file(
+        "ssh",
+        format!(
+            "of() {{ cut -d' ' -f$2 /proc/$1/stat; }}\n\
+             (: </dev/tty) 2>/dev/null && echo 'error: it has a terminal'\n\
+             [ \"$(of $$ 5)\" = $$ ] || echo 'error: its group is not its own'\n\
+             [ \"$(of $$ 6)\" = \"$(of $PPID 6)\" ] || echo 'error: its session is its own'\n\
+             printf '{LINE}'\n"
+        ),
+    );
+    let script = format!(
+        "(: </dev/tty) && RUPTIME_SSH='sh {}' {RUPTIME} ssh:web1 ssh:web2; echo \"status $?\"\nexec sleep 1000\n",
+        script.display()
+    );
+    let terminal = Terminal::run(&script, 100, 10);
+    let screen = terminal.wait_for_text("status ");
+    assert!(screen.iter().any(|line| line == "status 0"), "{screen:#?}");
 }

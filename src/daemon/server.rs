@@ -139,7 +139,7 @@ impl Server {
                 .wait(&mut ready, deadline, now)
                 .map_err(failed("epoll_wait"))?;
             self.handle(&ready);
-            self.answers.polled();
+            self.answers.polled(Instant::now());
         }
     }
 

@@ -26,8 +26,9 @@ use crate::daemon::sys::Ending;
 
 /// The longest answer, in bytes; the command is stopped when it says more.
 const LONGEST_ANSWER: usize = 64 << 10;
-/// How long a run may wait for the clients of the last one to ask again. Those who ask in a loop
-/// come back almost together, and a run less is worth more than this wait.
+/// How long a run may wait for the clients of the last one to ask again, from the first look after
+/// their answers. Those who ask in a loop come back almost together, and a run less is worth more
+/// than this wait.
 const GATHER: Duration = Duration::from_millis(1);
 /// The client of a shared run, in a record.
 const ALL: &str = "all who waited";
@@ -37,8 +38,7 @@ pub(crate) struct Capture<W> {
     registry: Registry,
     waiting: Vec<W>,
     state: State<W>,
-    /// How many the last run answered.
-    last_batch: usize,
+    crowd: Crowd,
     max_age: Duration,
     /// The last answer, and when its run was started, on [`uptime`]'s clock.
     kept: Option<(Duration, Arc<[u8]>)>,
@@ -52,7 +52,7 @@ enum State<W> {
     Idle,
     /// Somebody waits, and the others of the last run have until then to come. `is_polled`: the
     /// sockets have been polled since the last run, so every client that was there already is
-    /// waiting here. On a busy machine that may be later than the time to gather.
+    /// waiting here.
     Gathering { until: Instant, is_polled: bool },
     /// Whoever comes now waits for the next run.
     Running(Run<W>),
@@ -64,6 +64,50 @@ struct Run<W> {
     output: Vec<u8>,
     clients: Vec<W>,
     started: Option<Duration>,
+}
+
+/// How many clients are expected to wait for a run.
+///
+/// Clients who ask in a loop and happen to wait for different runs would stay apart: while one half
+/// is being answered the other half asks, and each of them is answered by every second run only. So
+/// now and then a run waits for both; once together, they come back together.
+#[derive(Debug, Default)]
+struct Crowd {
+    expected: usize,
+    /// They are those of two runs.
+    is_joined: bool,
+    /// Runs before the next attempt to join two crowds, and how many there were before the last:
+    /// clients who do not come back are waited for ever less.
+    attempt_in: u32,
+    pause: u32,
+}
+
+impl Crowd {
+    /// The most runs between two attempts.
+    const LONGEST_PAUSE: u32 = 64;
+
+    /// A run is over; so many more have come in the course of it.
+    fn answered(&mut self, answered: usize, waiting: usize) {
+        self.is_joined = waiting > 0 && self.attempt_in == 0;
+        self.attempt_in = self.attempt_in.saturating_sub(1);
+        self.expected = answered + if self.is_joined { waiting } else { 0 };
+    }
+
+    /// Whether about as many wait as are expected. A single client never waits for others.
+    fn is_here(&self, waiting: usize) -> bool {
+        self.expected <= 1 || waiting * 10 >= self.expected * 9
+    }
+
+    /// A run begins for so many.
+    fn started(&mut self, waiting: usize) {
+        if self.is_joined {
+            self.pause = match self.is_here(waiting) {
+                true => 0,
+                false => (self.pause * 2).clamp(1, Self::LONGEST_PAUSE),
+            };
+            self.attempt_in = self.pause;
+        }
+    }
 }
 
 /// The time since the machine was started, the time it was suspended included: an answer ages while
@@ -93,7 +137,7 @@ impl<W> Capture<W> {
             registry,
             waiting: Vec::new(),
             state: State::Idle,
-            last_batch: 0,
+            crowd: Crowd::default(),
             max_age,
             kept: None,
             buffer: Vec::new(),
@@ -132,22 +176,22 @@ impl<W> Capture<W> {
         };
     }
 
-    /// The sockets have been polled.
-    pub(crate) fn polled(&mut self) {
-        if let State::Gathering { is_polled, .. } = &mut self.state {
-            *is_polled = true;
+    /// The sockets have been polled, and the answers of the last run have been sent before that.
+    pub(crate) fn polled(&mut self, now: Instant) {
+        if let State::Gathering { until, is_polled } = &mut self.state {
+            if !std::mem::replace(is_polled, true) {
+                *until = now + GATHER;
+            }
         }
     }
 
     /// True where a run is to be started now: somebody waits, nothing runs, and about as many
-    /// have come as the last time, or have had their time to come.
+    /// have come as are expected, or have had their time to come.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         let State::Gathering { until, is_polled } = self.state else {
             return false;
         };
-        self.last_batch <= 1
-            || self.waiting.len() * 10 >= self.last_batch * 9
-            || (is_polled && until <= now)
+        self.crowd.is_here(self.waiting.len()) || (is_polled && until <= now)
     }
 
     /// When [`Self::is_due`] becomes true without further requests.
@@ -163,7 +207,7 @@ impl<W> Capture<W> {
     pub(crate) fn start(&mut self, commands: &mut Commands, now: Instant) -> Option<Answered<W>> {
         match self.spawn(commands, now) {
             Ok(run) => {
-                self.last_batch = run.clients.len();
+                self.crowd.started(run.clients.len());
                 self.state = State::Running(run);
                 None
             }
@@ -308,6 +352,7 @@ impl<W> Capture<W> {
     fn close(&mut self, now: Instant) -> Option<Run<W>> {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Running(run) => {
+                self.crowd.answered(run.clients.len(), self.waiting.len());
                 if !self.waiting.is_empty() {
                     self.gather(now);
                 }
@@ -417,23 +462,43 @@ mod tests {
         let World {
             mut capture, now, ..
         } = World::new("", Duration::ZERO);
-        capture.last_batch = 10;
+        capture.crowd.expected = 10;
         for client in 0..8 {
             capture.push(client, now);
         }
         assert!(!capture.is_due(now));
         assert_eq!(capture.deadline(), Some(now + GATHER));
         assert!(!capture.is_due(now + GATHER), "nobody has looked for more");
-        capture.polled();
+        capture.polled(now);
         assert!(capture.is_due(now + GATHER));
         capture.push(8, now);
         assert!(capture.is_due(now));
-        capture.last_batch = 1;
+        capture.crowd.expected = 1;
         capture.waiting.truncate(1);
         assert!(
             capture.is_due(now),
             "a single client never waits for others"
         );
+    }
+
+    #[test]
+    fn two_crowds_are_joined_and_those_who_do_not_come_back_are_waited_for_ever_less() {
+        let mut crowd = Crowd::default();
+        // Half of the clients ask while the others are being answered.
+        crowd.answered(10, 10);
+        assert!(!crowd.is_here(10), "they would stay apart");
+        assert!(crowd.is_here(18));
+        crowd.started(18);
+        crowd.answered(18, 2);
+        assert!(!crowd.is_here(17) && crowd.is_here(18), "and together");
+        crowd.started(18);
+        let mut attempts = 0;
+        for _ in 0..1000 {
+            crowd.answered(10, 10);
+            attempts += usize::from(!crowd.is_here(10));
+            crowd.started(10);
+        }
+        assert!((10..=25).contains(&attempts), "{attempts}");
     }
 
     #[test]

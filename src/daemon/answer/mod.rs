@@ -142,8 +142,8 @@ impl Answers {
     }
 
     /// The sockets have been polled.
-    pub(crate) fn polled(&mut self) {
-        self.capture.polled();
+    pub(crate) fn polled(&mut self, now: Instant) {
+        self.capture.polled(now);
     }
 
     /// A run's command has said something, or everything.

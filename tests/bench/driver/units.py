@@ -213,8 +213,8 @@ def main() -> None:
     release = wanted["release"]
     with roots.ready([release]):
         suite.private_mounts()
-        suite.install()
-        machine = Machine(f"bench-{release}", roots.path(release), suite.INSTALLED)
+        suite.install(release)
+        machine = Machine(f"bench-{release}", roots.path(release), suite.INSTALLED / release)
         try:
             machine.boot()
             sys.stdout = samples

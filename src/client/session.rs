@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -170,19 +170,19 @@ impl Session {
         // The tasks end with it.
         let tasks = LocalSet::new();
         let watching = async {
-            let (sender, news) = unbounded_channel();
+            let (answers, arrivals) = unbounded_channel();
+            let (found, rounds) = unbounded_channel();
             match &self.search {
                 Some(names) => {
                     let (prober, names) = (Rc::clone(&self.prober), Rc::clone(names));
-                    spawn_local(search(prober, names, plan.interval, sender));
+                    spawn_local(search(prober, names, plan.interval, found));
                 }
                 None => {
-                    let (answers, arrivals) = unbounded_channel();
                     let schedule = Some(schedule.clone());
                     fleet::start(&self.prober, &self.targets, self.plan, schedule, &answers);
-                    spawn_local(pass_on(arrivals, sender));
                 }
             }
+            let news = News { arrivals, rounds };
             let names = (0..self.targets.len()).map(|slot| self.targets.word(slot));
             watch::run_live(plan, recorder, names, &schedule, news).await
         };
@@ -290,21 +290,12 @@ impl Session {
     }
 }
 
-/// `--watch` on a screen: what the fleet's workers have found out.
-async fn pass_on(mut arrivals: UnboundedReceiver<Arrival>, news: UnboundedSender<News>) {
-    while let Some((slot, answer)) = arrivals.recv().await {
-        if news.send(News::One(slot, answer)).is_err() {
-            return;
-        }
-    }
-}
-
 /// `--watch --discover` on a screen: one search after the other.
 async fn search(
     prober: Rc<Prober>,
     names: Rc<Names>,
     interval: Duration,
-    news: UnboundedSender<News>,
+    rounds: UnboundedSender<Round>,
 ) {
     loop {
         let begun = Instant::now();
@@ -316,7 +307,7 @@ async fn search(
         while let Some((_, answer)) = arrivals.recv().await {
             answers.push(answer);
         }
-        if news.send(News::Search(Round { answers, failure })).is_err() {
+        if rounds.send(Round { answers, failure }).is_err() {
             return;
         }
         sleep_until(begun + interval).await;

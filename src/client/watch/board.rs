@@ -1,6 +1,6 @@
-//! Everything that the screen shows, host by host. Pure.
+//! Everything that is watched, host by host. Pure.
 //!
-//! Comes in: the answers, one by one, or all of a search. Goes out: rows in the order in which they
+//! Comes in: the answers, one by one, or all of a round. Goes out: hosts in the order in which they
 //! are shown. It keeps one answer of each host and one mark of each kind, however long it goes on.
 
 use std::collections::{HashMap, HashSet};
@@ -20,6 +20,7 @@ pub(super) struct Host {
     /// The last one; None: it was not answered yet.
     pub(super) last: Option<Last>,
     pub(super) marks: Marks,
+    history: History,
 }
 
 /// What is known of a host that has answered, or has not in time.
@@ -28,7 +29,7 @@ pub(super) struct Last {
     pub(super) answer: Answer,
     /// What was known before.
     pub(super) past: Past,
-    rebooted: bool,
+    pub(super) change: Change,
 }
 
 impl Host {
@@ -37,6 +38,7 @@ impl Host {
             name: name.to_owned(),
             last: None,
             marks: Marks::default(),
+            history: History::default(),
         }
     }
 
@@ -53,7 +55,7 @@ impl Host {
         let Some(last) = &self.last else {
             return conditions.is_empty();
         };
-        let rebooted = last.rebooted || self.marks.has_rebooted();
+        let rebooted = last.change.is_reboot() || self.marks.has_rebooted();
         all_hold(conditions, &last.answer, rebooted)
     }
 }
@@ -62,9 +64,8 @@ impl Host {
 #[derive(Debug)]
 pub(super) struct Board {
     hosts: Vec<Host>,
-    /// Where each host is that a search has found.
+    /// Where each host is that came with a round.
     places: HashMap<String, usize>,
-    history: History,
     most: usize,
 }
 
@@ -73,16 +74,16 @@ impl Board {
     pub(super) fn of<'a>(names: impl Iterator<Item = &'a str>) -> Board {
         Board {
             hosts: names.map(Host::new).collect(),
-            ..Board::searching(usize::MAX)
+            ..Board::of_rounds(usize::MAX)
         }
     }
 
-    /// Of at most so many hosts, those that a search finds first.
-    pub(super) fn searching(most: usize) -> Board {
+    /// Of those that come with rounds, the first `most` of them: a forger who answers a search from
+    /// ever new addresses gets no more, and drives no machine out that was there before.
+    pub(super) fn of_rounds(most: usize) -> Board {
         Board {
             hosts: Vec::new(),
             places: HashMap::new(),
-            history: History::new(most),
             most,
         }
     }
@@ -93,42 +94,51 @@ impl Board {
 
     /// Takes the answer of one host, with what was known of it before.
     pub(super) fn put(&mut self, place: usize, answer: Answer, past: Past) {
-        let change = self.history.note_one(&answer);
         let host = &mut self.hosts[place];
         // Earlier calls may know of a reboot that this one has not seen.
-        let seen = match change {
+        let change = match host.history.note(&answer) {
             Change::None if past.rebooted => Change::Rebooted,
             other => other,
         };
-        host.marks.note(seen, answer.at);
+        host.marks.note(change, answer.at);
         host.last = Some(Last {
-            rebooted: seen.is_reboot(),
             answer,
             past,
+            change,
         });
     }
 
-    /// Takes what a search has found: the others are down.
-    pub(super) fn put_found(&mut self, found: Vec<Answer>, mut past: impl FnMut(&Answer) -> Past) {
-        let machines = found.iter().filter_map(|answer| answer.machine.as_ref());
+    /// Takes a round in; hosts that are not in it are down: a search finds its hosts anew each time.
+    /// False where there was no room for all of them.
+    pub(super) fn put_round(
+        &mut self,
+        answers: Vec<Answer>,
+        mut past: impl FnMut(&Answer) -> Past,
+    ) -> bool {
+        let machines = answers.iter().filter_map(|answer| answer.machine.as_ref());
         let addresses = machines.flat_map(|machine| machine.addresses.iter().cloned());
         let mut under_name: HashSet<String> = addresses.collect();
-        found.iter().for_each(|answer| {
+        answers.iter().for_each(|answer| {
             under_name.remove(&answer.host);
         });
         self.forget(&under_name);
-        let absent = self.absent(&found);
-        for answer in found.into_iter().chain(absent) {
-            if let Some(place) = self.place(&answer.host) {
-                let past = past(&answer);
-                self.put(place, answer, past);
+        let absent = self.absent(&answers);
+        let mut has_room = true;
+        for answer in answers.into_iter().chain(absent) {
+            match self.place(&answer.host) {
+                Some(place) => {
+                    let past = past(&answer);
+                    self.put(place, answer, past);
+                }
+                None => has_room = false,
             }
         }
+        has_room
     }
 
-    /// Those that were found before and are not now.
-    fn absent(&self, found: &[Answer]) -> Vec<Answer> {
-        let here: HashSet<&str> = found.iter().map(|answer| answer.host.as_str()).collect();
+    /// Those that came with an earlier round and not with this one.
+    fn absent(&self, answers: &[Answer]) -> Vec<Answer> {
+        let here: HashSet<&str> = answers.iter().map(|answer| answer.host.as_str()).collect();
         let names = self.hosts.iter().map(|host| host.name.as_str());
         let gone = names.filter(|name| !here.contains(name));
         gone.map(|name| Answer::down(name, "no answer")).collect()
@@ -143,7 +153,7 @@ impl Board {
         }
     }
 
-    /// Of a host that was found; None where there are too many already.
+    /// Of a host that came with a round; None where there are too many already.
     fn place(&mut self, name: &str) -> Option<usize> {
         if let Some(place) = self.places.get(name) {
             return Some(*place);
@@ -197,8 +207,8 @@ impl Board {
 
     /// What grows with the hosts, and must not with time.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [usize; 3] {
-        [self.hosts.len(), self.places.len(), self.history.len()]
+    pub(super) fn sizes(&self) -> [usize; 2] {
+        [self.hosts.len(), self.places.len()]
     }
 }
 
@@ -211,6 +221,7 @@ impl Last {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::answer::Machine;
     use crate::client::answer::samples::{down, up};
     use std::time::{Duration, SystemTime};
 
@@ -225,7 +236,7 @@ mod tests {
     fn left_open_for_a_day_it_does_not_grow() {
         let names: Vec<_> = (0..HOSTS).map(name).collect();
         let mut watched = Board::of(names.iter().map(String::as_str));
-        let mut searched = Board::searching(HOSTS + 5);
+        let mut searched = Board::of_rounds(HOSTS + 5);
         let mut sizes = Vec::new();
         for minute in 0..24 * 60_u64 {
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * minute);
@@ -246,7 +257,7 @@ mod tests {
             let found = answers
                 .into_iter()
                 .filter(|answer| answer.outcome.report().is_some());
-            searched.put_found(found.chain(forged).collect(), |_| Past::default());
+            searched.put_round(found.chain(forged).collect(), |_| Past::default());
             sizes.push([watched.sizes(), searched.sizes()]);
         }
         assert_eq!(sizes.last(), sizes.get(30), "it grows");
@@ -277,5 +288,72 @@ mod tests {
         board.put(0, up("a", 60, None, None), Past::default());
         board.put(2, up("c", 60, None, None), Past::default());
         assert!(board.is_good(&settings));
+    }
+
+    /// Takes a round in, and gives each host with what is new about it.
+    fn round<'a>(board: &'a mut Board, answers: &[Answer]) -> Vec<(&'a str, Change)> {
+        board.put_round(answers.to_vec(), |_| Past::default());
+        let hosts = board.hosts.iter();
+        hosts
+            .filter_map(|host| Some((host.name.as_str(), host.last.as_ref()?.change)))
+            .collect()
+    }
+
+    #[test]
+    fn hosts_do_not_mix_whatever_their_order() {
+        let mut board = Board::of_rounds(99);
+        let (a, b) = (
+            |minutes: u64| up("a", 60 * minutes, None, None),
+            up("b", 60, None, None),
+        );
+        let first = [("a", Change::None), ("b", Change::None)];
+        assert_eq!(round(&mut board, &[a(500), b.clone()]), first);
+        let second = [("a", Change::Rebooted), ("b", Change::None)];
+        assert_eq!(round(&mut board, &[b, a(0)]), second);
+    }
+
+    #[test]
+    fn a_machine_that_is_found_no_more_is_down_until_it_is_found_again() {
+        let mut board = Board::of_rounds(99);
+        let (a, b) = (up("a", 60, None, None), up("b", 60, None, None));
+        round(&mut board, &[a.clone(), b.clone()]);
+        let told = round(&mut board, std::slice::from_ref(&b));
+        assert!(
+            matches!(told[..], [("a", Change::Since(_)), ("b", Change::None)]),
+            "{told:?}"
+        );
+        let gone = &board.hosts[0].last.as_ref().unwrap().answer;
+        assert_eq!(gone.outcome.reason(), Some("no answer"));
+        let back = Change::BackUp { rebooted: false };
+        assert_eq!(round(&mut board, &[a, b])[0], ("a", back));
+    }
+
+    #[test]
+    fn a_machine_whose_name_is_known_now_has_no_row_under_its_address_any_more() {
+        let mut board = Board::of_rounds(99);
+        round(&mut board, &[up("192.0.2.7", 60, None, None)]);
+        let mut named = up("web1", 60, None, None);
+        let addresses = ["fe80::7%eth0", "192.0.2.7"].map(str::to_owned).to_vec();
+        named.machine = Some(Box::new(Machine { addresses }));
+        assert_eq!(round(&mut board, &[named]), [("web1", Change::None)]);
+        // Nor once the machine is gone.
+        let told = round(&mut board, &[]);
+        assert!(matches!(told[..], [("web1", Change::Since(_))]), "{told:?}");
+    }
+
+    #[test]
+    fn attack_ever_new_hosts_drive_out_none_that_was_there_before() {
+        let mut board = Board::of_rounds(2);
+        let forged = |n: usize| up(&format!("forged{n}"), 60, None, None);
+        let (a, b) = (
+            |minutes: u64| up("a", 60 * minutes, None, None),
+            up("b", 60, None, None),
+        );
+        let mut put = |answers| board.put_round(answers, |_| Past::default());
+        assert!(put(vec![a(5), b]));
+        assert!(!put((0..99).map(forged).collect()), "there was no room");
+        assert_eq!(board.sizes(), [2, 2]);
+        let back = Change::BackUp { rebooted: true };
+        assert_eq!(round(&mut board, &[a(0)])[0], ("a", back));
     }
 }

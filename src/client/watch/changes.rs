@@ -1,7 +1,6 @@
-//! What changed since the last round: answers in, a change for each out. Pure.
+//! What changed since a host's last answer: answers in, a change for each out. Pure.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::client::answer::{Answer, Status};
@@ -41,16 +40,42 @@ impl Change {
     }
 }
 
-#[derive(Debug)]
-struct Past {
-    status: Status,
-    /// Since when; None if it was so in the first round already, and the time is unknown.
+/// What the answers of a host have shown so far.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// None: there was no answer yet.
+    status: Option<Status>,
+    /// Since when; None if it was so from the first answer on, and the time is unknown.
     since: Option<SystemTime>,
     /// The last uptime that it reported, and when.
     uptime: Option<(Duration, SystemTime)>,
 }
 
-impl Past {
+impl History {
+    /// Takes the next answer in.
+    pub(super) fn note(&mut self, answer: &Answer) -> Change {
+        let status = answer.outcome.status();
+        let uptime = answer.outcome.report().map(|report| report.uptime);
+        // The line was written between the question and the answer.
+        let asked = answer.at - answer.rtt.unwrap_or_default();
+        let rebooted = uptime.is_some_and(|uptime| self.has_rebooted(uptime, asked));
+        if let Some(uptime) = uptime {
+            self.uptime = Some((uptime, answer.at));
+        }
+        let Some(was) = self.status.replace(status) else {
+            return Change::None;
+        };
+        if was != status {
+            self.since = Some(answer.at);
+        }
+        match status {
+            Status::Up if was != Status::Up => Change::BackUp { rebooted },
+            Status::Up if rebooted => Change::Rebooted,
+            Status::Up => Change::None,
+            Status::Error | Status::Down => self.since.map_or(Change::None, Change::Since),
+        }
+    }
+
     /// Whether a host that reports this uptime, in answer to a request at `at`, has booted since it
     /// last reported one. Two lines prove it: the uptime went back by more than their resolution, or
     /// it is shorter than the time between them, and the machine booted later by at least that
@@ -65,100 +90,20 @@ impl Past {
     }
 }
 
-/// What earlier rounds have shown.
-#[derive(Debug)]
-pub(super) struct History {
-    hosts: HashMap<String, Past>,
-    most: usize,
-}
-
-impl History {
-    /// Remembers `most` hosts, those that came first: a forger who answers a search from ever new
-    /// addresses gets no more, and drives no machine out that was there before.
-    pub(super) fn new(most: usize) -> Self {
-        Self {
-            hosts: HashMap::new(),
-            most,
-        }
-    }
-
-    /// Takes a round in, and gives a change for each of its answers.
-    pub(super) fn note(&mut self, answers: &[Answer]) -> Vec<Change> {
-        answers.iter().map(|answer| self.note_one(answer)).collect()
-    }
-
-    /// How many hosts it remembers.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.hosts.len()
-    }
-
-    /// The hosts that answered in an earlier round and are not in this one, which a search finds
-    /// anew each time: they count as down. Sorted by name, since they have no slot. One that was
-    /// listed by its address, because its name was not known yet, is here under its name.
-    pub(super) fn absent(&self, answers: &[Answer]) -> Vec<Answer> {
-        let addresses = answers.iter().filter_map(|answer| answer.machine.as_ref());
-        let addresses = addresses.flat_map(|machine| &machine.addresses);
-        let hosts = answers.iter().map(|answer| &answer.host);
-        let here: HashSet<&str> = hosts.chain(addresses).map(String::as_str).collect();
-        let gone = self
-            .hosts
-            .keys()
-            .filter(|host| !here.contains(host.as_str()));
-        let mut gone: Vec<_> = gone.map(|host| Answer::down(host, "no answer")).collect();
-        gone.sort_by(|a, b| a.host.cmp(&b.host));
-        gone
-    }
-
-    /// Takes one answer in.
-    pub(super) fn note_one(&mut self, answer: &Answer) -> Change {
-        let status = answer.outcome.status();
-        let uptime = answer.outcome.report().map(|report| report.uptime);
-        let Some(past) = self.hosts.get_mut(&answer.host) else {
-            if self.hosts.len() < self.most {
-                let past = Past {
-                    status,
-                    since: None,
-                    uptime: uptime.map(|uptime| (uptime, answer.at)),
-                };
-                self.hosts.insert(answer.host.clone(), past);
-            }
-            return Change::None;
-        };
-        // The line was written between the question and the answer.
-        let asked = answer.at - answer.rtt.unwrap_or_default();
-        let rebooted = uptime.is_some_and(|uptime| past.has_rebooted(uptime, asked));
-        if let Some(uptime) = uptime {
-            past.uptime = Some((uptime, answer.at));
-        }
-        let was = std::mem::replace(&mut past.status, status);
-        if was != status {
-            past.since = Some(answer.at);
-        }
-        match status {
-            Status::Up if was != Status::Up => Change::BackUp { rebooted },
-            Status::Up if rebooted => Change::Rebooted,
-            Status::Up => Change::None,
-            Status::Error | Status::Down => past.since.map_or(Change::None, Change::Since),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::answer::Machine;
     use crate::client::answer::samples::{down, error, up};
 
     /// One host over several rounds, ten seconds apart.
     fn story(rounds: &[Answer]) -> Vec<Change> {
-        let mut history = History::new(99);
+        let mut history = History::default();
         let note = |(i, answer): (usize, &Answer)| {
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(10 * i as u64);
-            history.note(&[Answer {
+            history.note(&Answer {
                 at,
                 ..answer.clone()
-            }])[0]
+            })
         };
         rounds.iter().enumerate().map(note).collect()
     }
@@ -238,27 +183,15 @@ mod tests {
     }
 
     #[test]
-    fn hosts_do_not_mix_whatever_their_order() {
-        let mut history = History::new(99);
-        let b = up("b", 60, None, None);
-        assert_eq!(
-            history.note(&[u(500), b.clone()]),
-            [Change::None, Change::None]
-        );
-        assert_eq!(history.note(&[b, u(0)]), [Change::None, Change::Rebooted]);
-    }
-
-    #[test]
     fn a_reboot_between_rounds_far_apart_is_seen() {
         let at = |minutes: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(60 * minutes);
         let noted = |first: (u64, u64), second: (u64, u64)| {
-            let mut history = History::new(99);
+            let mut history = History::default();
             let mut note = |(when, uptime)| {
-                let answer = Answer {
+                history.note(&Answer {
                     at: at(when),
                     ..u(uptime)
-                };
-                history.note(&[answer])[0]
+                })
             };
             note(first);
             note(second)
@@ -292,41 +225,5 @@ mod tests {
         let mark = |then, now| Change::Since(at(then)).mark(&clock, at(now));
         assert_eq!(mark(60, 86_399), "since 00:01:00");
         assert_eq!(mark(60, 86_400), "since 1970-01-01 00:01:00");
-    }
-
-    #[test]
-    fn a_machine_that_is_found_no_more_is_down_until_it_is_found_again() {
-        let mut history = History::new(99);
-        let b = up("b", 60, None, None);
-        history.note(&[u(5), b.clone()]);
-        assert_eq!(history.absent(&[u(5), b.clone()]), []);
-        let gone = history.absent(&[b]);
-        let hosts: Vec<_> = gone.iter().map(|answer| answer.host.as_str()).collect();
-        assert_eq!(hosts, ["a"]);
-        assert_eq!(gone[0].outcome.reason(), Some("no answer"));
-        assert_eq!(history.note(&gone), [Change::Since(gone[0].at)]);
-        assert_eq!(history.absent(&[]).len(), 2);
-        assert_eq!(history.note(&[u(5)]), [Change::BackUp { rebooted: false }]);
-    }
-
-    #[test]
-    fn a_machine_whose_name_is_known_now_is_not_down_under_its_address() {
-        let mut history = History::new(99);
-        history.note(&[up("192.0.2.7", 60, None, None)]);
-        let mut named = up("web1", 60, None, None);
-        let addresses = ["fe80::7%eth0", "192.0.2.7"].map(str::to_owned).to_vec();
-        named.machine = Some(Box::new(Machine { addresses }));
-        assert_eq!(history.absent(&[named]), []);
-        assert_eq!(history.absent(&[]).len(), 1);
-    }
-
-    #[test]
-    fn attack_ever_new_hosts_drive_out_none_that_was_there_before() {
-        let mut history = History::new(2);
-        history.note(&[u(5), up("b", 60, None, None), up("forged", 60, None, None)]);
-        let more: Vec<_> = (0..99).map(|n| down(&format!("forged{n}"), "no")).collect();
-        history.note(&more);
-        assert_eq!(history.absent(&[]).len(), 2);
-        assert_eq!(history.note(&[u(0)]), [Change::Rebooted]);
     }
 }

@@ -12,14 +12,15 @@ use nix::sys::signal::{Signal, raise};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::Plan;
 use super::board::Board;
 use super::picture::{Picture, Scroll};
-use crate::client::answer::{Answer, Round};
+use super::{Plan, take};
+use crate::client::answer::Round;
 use crate::client::discover::ANSWERS_MAX;
 use crate::client::fleet::Schedule;
 use crate::client::memory::{Recorder, note};
 use crate::client::output::clock::Local;
+use crate::client::slots::Arrival;
 use crate::client::terminal::keys::Key;
 use crate::client::terminal::screen::{Screen, size};
 use crate::client::terminal::signals::{Event, Signals};
@@ -35,13 +36,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// A host that answers within this time is not dimmed in between.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What has happened to the hosts.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// One was answered, or not in time; with its slot.
-    One(usize, Answer),
-    /// A search is over.
-    Search(Round),
+/// Where answers come from: one by one with their slots, or the rounds of a search.
+pub(crate) struct News {
+    pub(crate) arrivals: UnboundedReceiver<Arrival>,
+    pub(crate) rounds: UnboundedReceiver<Round>,
 }
 
 /// Watches hosts of these `names`, or those that searches find, until the user leaves. Ok: whether
@@ -54,7 +52,7 @@ pub(crate) async fn run<'a>(
     recorder: &RefCell<Option<Recorder>>,
     names: impl Iterator<Item = &'a str>,
     schedule: &Schedule,
-    news: UnboundedReceiver<News>,
+    news: News,
 ) -> io::Result<bool> {
     // First the signals, then the screen, so that no signal ends the process with the screen taken.
     let signals = Signals::take(true)?;
@@ -63,7 +61,7 @@ pub(crate) async fn run<'a>(
         recorder,
         schedule,
         board: match plan.search {
-            true => Board::searching(ANSWERS_MAX),
+            true => Board::of_rounds(ANSWERS_MAX),
             false => Board::of(names),
         },
         good: false,
@@ -104,13 +102,8 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    async fn watch(
-        &mut self,
-        mut signals: Signals,
-        mut news: UnboundedReceiver<News>,
-    ) -> io::Result<()> {
+    async fn watch(&mut self, mut signals: Signals, mut news: News) -> io::Result<()> {
         let (mut keys, mut batch) = (Vec::new(), Vec::new());
-        let mut is_open = true;
         loop {
             let next = self.next_frame();
             tokio::select! {
@@ -128,11 +121,14 @@ impl Live<'_> {
                     keys.drain(..).for_each(|key| self.press(key));
                 }
                 () = sleep_until(next), if !self.screen.is_busy() => self.draw()?,
-                received = news.recv_many(&mut batch, BATCH), if is_open => {
-                    // At its end nobody is ever asked again.
-                    is_open = received > 0;
-                    batch.drain(..).for_each(|news| self.take(news));
-                    self.save();
+                // A channel that has ended matches nothing.
+                1..=BATCH = news.arrivals.recv_many(&mut batch, BATCH) => {
+                    self.put(batch.drain(..));
+                    self.has_changed = true;
+                }
+                Some(round) = news.rounds.recv() => {
+                    self.failure = take(&mut self.board, self.recorder, round);
+                    self.good = self.failure.is_none() && self.board.is_good(&self.plan.settings);
                     self.has_changed = true;
                 }
             }
@@ -171,24 +167,13 @@ impl Live<'_> {
         Ok(())
     }
 
-    fn take(&mut self, news: News) {
+    fn put(&mut self, arrivals: impl Iterator<Item = Arrival>) {
         let mut recorder = self.recorder.borrow_mut();
-        match news {
-            News::One(slot, answer) => {
-                let past = note(&mut recorder, &answer);
-                self.board.put(slot, answer, past);
-            }
-            News::Search(round) => {
-                self.failure = round.failure;
-                let put = |answer: &Answer| note(&mut recorder, answer);
-                self.board.put_found(round.answers, put);
-                self.good = self.failure.is_none() && self.board.is_good(&self.plan.settings);
-            }
+        for (slot, answer) in arrivals {
+            let past = note(&mut recorder, &answer);
+            self.board.put(slot, answer, past);
         }
-    }
-
-    fn save(&self) {
-        if let Some(recorder) = self.recorder.borrow_mut().as_mut() {
+        if let Some(recorder) = recorder.as_mut() {
             recorder.save_now_and_then();
         }
     }
@@ -201,10 +186,8 @@ impl Live<'_> {
             since.is_some_and(|since| begun.saturating_duration_since(since) > GRACE)
         };
         let picture = Picture {
+            plan: &self.plan,
             board: &self.board,
-            settings: &self.plan.settings,
-            conditions: self.plan.conditions,
-            interval: self.plan.interval,
             clock: &self.clock,
             now: SystemTime::now(),
             failure: self.failure.as_deref(),

@@ -19,16 +19,15 @@ use std::time::{Duration, SystemTime};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use self::changes::History;
+use self::board::Board;
 pub(crate) use self::live::{News, run as run_live};
 use self::rounds::View;
-use crate::client::answer::{Answer, Round};
+use crate::client::answer::Round;
 use crate::client::discover::ANSWERS_MAX;
-use crate::client::memory::{Past, Recorder, note};
+use crate::client::memory::{Recorder, note};
+use crate::client::output::Settings;
 use crate::client::output::clock::Local;
 use crate::client::output::conditions::Condition;
-use crate::client::output::sort;
-use crate::client::output::{Format, Settings, is_success};
 use crate::client::terminal::signals::{Event, Signals};
 
 /// What is asked for.
@@ -84,28 +83,31 @@ pub(crate) async fn print(out: Vec<u8>, err: Vec<u8>) -> io::Result<()> {
     spawn_blocking(write).await.map_err(io::Error::other)?
 }
 
-/// Whether there were hosts in a round, and all of them answered.
-fn is_good(format: Format, round: &Round) -> bool {
-    let mut outcomes = round.answers.iter().map(|answer| &answer.outcome);
-    let everybody = outcomes.all(|outcome| is_success(format, outcome));
-    everybody && !round.answers.is_empty() && round.failure.is_none()
+/// Puts a round on the board, and remembers it. Gives why it is incomplete, one line.
+fn take(board: &mut Board, recorder: &RefCell<Option<Recorder>>, round: Round) -> Option<String> {
+    let mut recorder = recorder.borrow_mut();
+    let has_room = board.put_round(round.answers, |answer| note(&mut recorder, answer));
+    if let Some(recorder) = recorder.as_mut() {
+        recorder.save_now_and_then();
+    }
+    let most = || format!("too many machines: only the first {ANSWERS_MAX} are listed");
+    round.failure.or_else(|| (!has_room).then(most))
 }
 
 struct Watch<'a> {
     plan: Plan<'a>,
     recorder: &'a RefCell<Option<Recorder>>,
-    history: History,
+    board: Board,
     clock: Local,
     signals: Signals,
 }
 
 impl<'a> Watch<'a> {
     fn start(plan: Plan<'a>, recorder: &'a RefCell<Option<Recorder>>) -> io::Result<Self> {
-        let most = if plan.search { ANSWERS_MAX } else { usize::MAX };
         Ok(Self {
             plan,
             recorder,
-            history: History::new(most),
+            board: Board::of_rounds(if plan.search { ANSWERS_MAX } else { usize::MAX }),
             clock: Local::new(),
             signals: Signals::take(false)?,
         })
@@ -125,73 +127,21 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// What was known of each host before its answer; JSON lines that have left have been noted.
-    fn remember(&self, answers: &[Answer]) -> Vec<Past> {
-        let mut recorder = self.recorder.borrow_mut();
-        let pasts = answers
-            .iter()
-            .map(|answer| note(&mut recorder, answer))
-            .collect();
-        if let Some(recorder) = recorder.as_mut() {
-            recorder.save_now_and_then();
-        }
-        pasts
-    }
-
     /// Some: whether the round was good; None: the user wants to leave.
-    async fn show(&mut self, mut round: Round) -> io::Result<Option<bool>> {
-        // JSON lines have left as they came, but for the hosts that are found no more.
-        let settings = self.plan.settings;
-        let at_once = settings.format == Format::Jsonl;
-        let printed = if at_once { round.answers.len() } else { 0 };
-        if self.plan.search {
-            round.answers.extend(self.history.absent(&round.answers));
-        }
-        let good = is_good(settings.format, &round);
-        if !at_once {
-            sort::sort(&mut round.answers, settings.sort, settings.reverse);
-        }
-        let changes = self.history.note(&round.answers);
-        let pasts = self.remember(&round.answers[printed..]);
+    async fn show(&mut self, round: Round) -> io::Result<Option<bool>> {
+        // What is marked is new in this round.
+        self.board.clear();
+        let failure = take(&mut self.board, self.recorder, round);
+        let good = failure.is_none() && self.board.is_good(&self.plan.settings);
         let view = View {
-            settings: &settings,
-            conditions: self.plan.conditions,
+            plan: &self.plan,
+            board: &self.board,
             clock: &self.clock,
             now: SystemTime::now(),
-            answers: &round.answers[printed..],
-            changes: &changes[printed..],
-            pasts: &pasts,
-            failure: round.failure.as_deref(),
+            failure: failure.as_deref(),
         };
         let (out, err) = view.append()?;
         let done = self.until(print(out, err)).await?;
         Ok(done.transpose()?.map(|()| good))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::answer::samples::{down, error, up};
-
-    #[test]
-    fn a_round_is_good_when_everybody_and_anybody_answered() {
-        let web = || up("web1", 60, None, None);
-        let db = || down("db1", "no answer");
-        let odd = || error("odd", "hello");
-        let good = |format, answers| {
-            let failure = None;
-            is_good(format, &Round { answers, failure })
-        };
-        assert!(good(Format::Table, vec![web()]));
-        assert!(!good(Format::Table, vec![]));
-        assert!(!good(Format::Table, vec![web(), db()]));
-        assert!(!good(Format::Json, vec![odd()]));
-        assert!(good(Format::Text, vec![web(), odd()]));
-        let cut = Round {
-            answers: vec![web()],
-            failure: Some("too many answers".to_owned()),
-        };
-        assert!(!is_good(Format::Table, &cut));
     }
 }

@@ -1,15 +1,15 @@
 //! The board → the lines of a screen. Pure.
 
 use std::ops::Range;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use unicode_width::UnicodeWidthStr as _;
 
+use super::Plan;
 use super::board::{Board, Host};
 use crate::client::output::clock::Local;
-use crate::client::output::conditions::Condition;
 use crate::client::output::table::{self, Layout, State};
-use crate::client::output::{Format, Row, Settings, push_text};
+use crate::client::output::{Format, Row, push_text};
 use crate::client::terminal::frame::{Line, Size, clip};
 use crate::client::terminal::keys::Key;
 use crate::escape;
@@ -49,11 +49,8 @@ impl Scroll {
 
 /// What is to be shown.
 pub(super) struct Picture<'a> {
+    pub(super) plan: &'a Plan<'a>,
     pub(super) board: &'a Board,
-    pub(super) settings: &'a Settings,
-    /// Of every host that is shown.
-    pub(super) conditions: &'a [Condition],
-    pub(super) interval: Duration,
     pub(super) clock: &'a Local,
     pub(super) now: SystemTime,
     /// Why no host could be asked, or that the list is incomplete.
@@ -65,8 +62,9 @@ pub(super) struct Picture<'a> {
 impl Picture<'_> {
     /// At most `size.rows` lines of at most `size.columns` columns.
     pub(super) fn lines(&self, scroll: &mut Scroll, size: Size) -> Vec<Line> {
-        let order = self.board.order(self.settings, self.conditions);
-        let (seen, list) = match self.settings.format {
+        let settings = &self.plan.settings;
+        let order = self.board.order(settings, self.plan.conditions);
+        let (seen, list) = match settings.format {
             Format::Text => {
                 let all = self.texts(&order);
                 let seen = scroll.fit(all.len(), size.room());
@@ -106,7 +104,7 @@ impl Picture<'_> {
             _ => format!("{hosts} hosts: {each}"),
         };
         let time = self.clock.hms(self.now);
-        let every = self.interval.as_secs_f64();
+        let every = self.plan.interval.as_secs_f64();
         let forms = [
             format!("{time}  every {every} s  {total}"),
             format!("{time}  {total}"),
@@ -157,7 +155,7 @@ impl Picture<'_> {
                 addresses: &[],
             },
         };
-        let layout = Layout::new(self.settings, (0..order.len()).map(line));
+        let layout = Layout::new(&self.plan.settings, (0..order.len()).map(line));
         seen.map(|place| {
             let dim = rows[place].is_none() || (self.is_pending)(order[place]);
             let text = layout.line(&line(place), columns, dim);
@@ -175,7 +173,7 @@ impl Picture<'_> {
             let row = row(host, &mark);
             let dim = row.is_none() || (self.is_pending)(place);
             match &row {
-                Some(row) => push_text(&mut bytes, &mut told, self.settings, row),
+                Some(row) => push_text(&mut bytes, &mut told, &self.plan.settings, row),
                 None => {
                     let name = escape::line(host.name.as_bytes());
                     bytes.extend(format!("{name}: no answer yet").bytes());
@@ -214,7 +212,9 @@ mod tests {
     use super::*;
     use crate::client::answer::samples::{AT, down, error, up};
     use crate::client::memory::Past;
+    use crate::client::output::Settings;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     fn drawn(board: &Board, format: Format, scroll: &mut Scroll, size: Size) -> Vec<Line> {
         let settings = Settings {
@@ -223,10 +223,13 @@ mod tests {
             ..Settings::new(format, true)
         };
         let picture = Picture {
+            plan: &Plan {
+                settings,
+                conditions: &[],
+                interval: Duration::from_secs(2),
+                search: false,
+            },
             board,
-            settings: &settings,
-            conditions: &[],
-            interval: Duration::from_secs(2),
             clock: &Local::utc(),
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(AT),
             failure: None,

@@ -3,26 +3,18 @@
 use std::io;
 use std::time::SystemTime;
 
-use super::changes::Change;
-use crate::client::answer::Answer;
-use crate::client::memory::Past;
+use super::Plan;
+use super::board::{Board, Host};
+use crate::client::answer::Status;
 use crate::client::output::clock::Local;
-use crate::client::output::conditions::{Condition, all_hold};
-use crate::client::output::{self, Counts, Format, Row, Settings};
+use crate::client::output::{self, Format, Row};
 
 /// Everything that is shown of a round.
 pub(super) struct View<'a> {
-    pub(super) settings: &'a Settings,
-    /// Of every host that is shown.
-    pub(super) conditions: &'a [Condition],
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) board: &'a Board,
     pub(super) clock: &'a Local,
     pub(super) now: SystemTime,
-    /// In the order in which they are shown.
-    pub(super) answers: &'a [Answer],
-    /// One for each answer.
-    pub(super) changes: &'a [Change],
-    /// The same.
-    pub(super) pasts: &'a [Past],
     /// Why no host could be asked, or that the list is incomplete.
     pub(super) failure: Option<&'a str>,
 }
@@ -35,31 +27,34 @@ impl View<'_> {
         if let Some(line) = self.failure {
             err.extend(format!("ruptime: {line}\n").bytes());
         }
-        let table = self.settings.format == Format::Table;
+        let settings = &self.plan.settings;
+        let table = settings.format == Format::Table;
         if table {
             let time = self.clock.date_hms(self.now);
-            let counts = self.answers.iter().collect::<Counts>();
+            let (counts, _) = self.board.counts();
             out.extend(format!("{time}  {counts}\n").bytes());
         }
-        let rows: Vec<_> = self.rows().collect();
-        output::write(&mut out, &mut err, self.settings, &rows)?;
+        let shown = self.board.order(settings, self.plan.conditions).into_iter();
+        let rows: Vec<_> = shown
+            .filter_map(|at| self.row(&self.board.hosts()[at]))
+            .collect();
+        output::write(&mut out, &mut err, settings, &rows)?;
         if table {
             out.push(b'\n');
         }
         Ok((out, err))
     }
 
-    /// The hosts that are shown.
-    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        let answers = self.answers.iter().zip(self.changes).zip(self.pasts);
-        answers.filter_map(|((answer, change), past)| {
-            let rebooted = past.rebooted || change.is_reboot();
-            let row = Row::new(answer, *past);
-            let row = match change.mark(self.clock, self.now) {
-                mark if mark.is_empty() => row,
-                mark => Row { mark, ..row },
-            };
-            all_hold(self.conditions, answer, rebooted).then_some(row)
+    /// What is printed of a host: JSON lines have left as they came, but for the machines that a
+    /// search finds no more.
+    fn row<'b>(&self, host: &'b Host) -> Option<Row<'b>> {
+        let last = host.last.as_ref()?;
+        let is_gone = self.plan.search && last.status() == Status::Down;
+        let has_left = self.plan.settings.format == Format::Jsonl && !is_gone;
+        (!has_left).then(|| Row {
+            answer: &last.answer,
+            mark: last.change.mark(self.clock, self.now),
+            past: last.past,
         })
     }
 }
@@ -67,48 +62,56 @@ impl View<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::answer::samples::{down, error, up};
+    use crate::client::answer::samples::{AT, down, error, up};
+    use crate::client::memory::Past;
+    use crate::client::output::Settings;
+    use crate::client::output::conditions::Condition;
     use std::time::Duration;
 
-    /// Shows a round of four hosts.
-    fn viewed<T>(format: Format, show: impl Fn(View<'_>) -> T) -> T {
-        let answers = [
-            up("web1", 60, Some(2), None),
-            up("web2", 120, Some(2), None),
-            down("db1", "refused"),
-            error("odd", "hello"),
-        ];
-        let since = Change::Since(SystemTime::UNIX_EPOCH);
-        show(View {
-            settings: &Settings::new(format, true),
-            conditions: &[],
-            clock: &Local::utc(),
-            now: SystemTime::UNIX_EPOCH + Duration::from_secs(86_399),
-            answers: &answers,
-            changes: &[Change::None, Change::Rebooted, since, Change::None],
-            pasts: &[Past::default(); 4],
-            failure: None,
-        })
+    fn plan(format: Format, conditions: &[Condition]) -> Plan<'_> {
+        Plan {
+            settings: Settings::new(format, true),
+            conditions,
+            interval: Duration::from_secs(2),
+            search: false,
+        }
     }
 
-    fn appended(format: Format) -> (String, String) {
-        let (out, err) = viewed(format, |view| view.append()).expect("written");
+    fn appended(plan: &Plan<'_>, board: &Board, failure: Option<&str>) -> (String, String) {
+        let view = View {
+            plan,
+            board,
+            clock: &Local::utc(),
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(AT),
+            failure,
+        };
+        let (out, err) = view.append().expect("written");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (text(out), text(err))
+    }
+
+    /// The second round of four hosts: one of them has rebooted, one is down now.
+    fn board() -> Board {
+        let mut board = Board::of_rounds(9);
+        let web = |minutes: u64| up("web2", 60 * minutes, Some(2), None);
+        let (web1, odd) = (up("web1", 60, Some(2), None), error("odd", "hello"));
+        let first = [
+            web1.clone(),
+            web(90),
+            up("db1", 60, None, None),
+            odd.clone(),
+        ];
+        board.put_round(first.to_vec(), |_| Past::default());
+        let second = [web1, web(2), down("db1", "refused"), odd];
+        board.put_round(second.to_vec(), |_| Past::default());
+        board
     }
 
     #[test]
     fn only_what_fulfils_the_conditions_is_shown_and_all_is_counted() {
         let shown = |word: &str| {
             let conditions = [Condition::parse(word).expect(word)];
-            let filtered = |view: View<'_>| {
-                let view = View {
-                    conditions: &conditions,
-                    ..view
-                };
-                view.append().expect("written").0
-            };
-            let out = String::from_utf8(viewed(Format::Table, filtered)).expect("text");
+            let (out, _) = appended(&plan(Format::Table, &conditions), &board(), None);
             assert!(out.contains("  2 up, 1 down, 1 error\n"), "{out}");
             let names = out
                 .lines()
@@ -123,25 +126,17 @@ mod tests {
 
     #[test]
     fn that_nobody_could_be_asked_is_told() {
-        let failed = |view: View<'_>| {
-            let view = View {
-                answers: &[],
-                changes: &[],
-                failure: Some("no network"),
-                ..view
-            };
-            view.append()
-        };
-        let (out, err) = viewed(Format::Json, failed).expect("written");
-        assert_eq!(out, b"[]\n");
-        assert_eq!(err, b"ruptime: no network\n");
+        let failure = Some("no network");
+        let (out, err) = appended(&plan(Format::Json, &[]), &Board::of_rounds(9), failure);
+        assert_eq!(out, "[]\n");
+        assert_eq!(err, "ruptime: no network\n");
     }
 
     #[test]
     fn elsewhere_a_table_has_the_time_above_and_a_blank_line_below() {
-        let (out, err) = appended(Format::Table);
+        let (out, err) = appended(&plan(Format::Table, &[]), &board(), None);
         assert!(
-            out.starts_with("1970-01-01 23:59:59  2 up, 1 down, 1 error\nweb1  up"),
+            out.starts_with("2026-11-22 18:16:29  2 up, 1 down, 1 error\nweb1  up"),
             "{out}"
         );
         assert!(out.ends_with("odd   error  hello\n\n"), "{out}");
@@ -150,27 +145,35 @@ mod tests {
 
     #[test]
     fn elsewhere_text_keeps_its_two_streams() {
-        let (out, err) = appended(Format::Text);
+        let (out, err) = appended(&plan(Format::Text, &[]), &board(), None);
         assert_eq!(
             out,
             "web1:  18:16:29 up of web1\nweb2:  18:16:29 up of web2\nodd: hello\n"
         );
         assert_eq!(
             err,
-            "ruptime: web2: rebooted\nruptime: db1: refused\nruptime: db1: down since 00:00:00\n"
+            "ruptime: web2: rebooted\nruptime: db1: refused\nruptime: db1: down since 18:16:29\n"
         );
     }
 
     #[test]
     fn the_other_formats_are_what_they_are_without_watch() {
-        let (json, _) = appended(Format::Json);
-        assert_eq!(
-            serde_json::from_str::<Vec<serde_json::Value>>(&json)
-                .expect("an array")
-                .len(),
-            4
-        );
-        assert_eq!(appended(Format::Jsonl).0.lines().count(), 4);
-        assert!(appended(Format::Openmetrics).0.ends_with("# EOF\n"));
+        let appended = |format| appended(&plan(format, &[]), &board(), None).0;
+        let json = serde_json::from_str::<Vec<serde_json::Value>>(&appended(Format::Json));
+        assert_eq!(json.expect("an array").len(), 4);
+        assert!(appended(Format::Openmetrics).ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn json_lines_have_left_but_for_machines_that_are_found_no_more() {
+        let named = plan(Format::Jsonl, &[]);
+        assert_eq!(appended(&named, &board(), None).0, "");
+        let search = Plan {
+            search: true,
+            ..named
+        };
+        let (lines, _) = appended(&search, &board(), None);
+        assert!(lines.starts_with("{\"host\":\"db1\""), "{lines}");
+        assert_eq!(lines.lines().count(), 1);
     }
 }

@@ -75,7 +75,7 @@ pub struct Options {
     pub ssh: bool,
 
     /// Ask this port: a number or a service name [default: ruptime, else 10513]
-    #[arg(short, long, value_name = "PORT", value_parser = port, allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "PORT", value_parser = Port::parse, allow_negative_numbers = true)]
     pub port: Option<Port>,
 
     /// Use IPv4 only
@@ -358,10 +358,6 @@ fn no_text(arguments: impl Iterator<Item = OsString>) -> Option<String> {
         }
     }
     None
-}
-
-fn port(text: &str) -> Result<Port, String> {
-    Port::parse(text).map_err(|reason| reason.to_string())
 }
 
 fn jobs(text: &str) -> Result<usize, String> {

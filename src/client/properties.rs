@@ -147,7 +147,7 @@ pub fn host(word: &str) {
     let target = match Target::parse(word) {
         Ok(target) => target,
         Err(reason) => {
-            assert!(is_safe_line(&reason.to_string(), 120), "{reason}");
+            assert!(is_safe_line(&reason, 120), "{reason}");
             return;
         }
     };

@@ -9,8 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::sys::socket::SockaddrStorage;
 
-use crate::client::query::address::Family;
+use crate::client::query::address::{self, Family};
 
 /// RFC 4291 section 2.7.1, link-local scope.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -40,27 +41,22 @@ struct Interface {
 pub(crate) fn probes(port: u16, family: Family) -> Result<Vec<Probe>, Errno> {
     let mut interfaces = Vec::new();
     for entry in getifaddrs()? {
-        let v4 = |address: Option<nix::sys::socket::SockaddrStorage>| {
-            address.and_then(|address| address.as_sockaddr_in().map(|v4| v4.ip()))
-        };
-        let v6 = entry
-            .address
-            .and_then(|address| address.as_sockaddr_in6().map(|v6| v6.ip()));
-        let Some(address) = v4(entry.address).map(IpAddr::V4).or(v6.map(IpAddr::V6)) else {
-            continue;
+        let ip = |address: Option<SockaddrStorage>| Some(address::from_kernel(&address?)?.ip());
+        let v4 = |address| match ip(address) {
+            Some(IpAddr::V4(v4)) => Some(v4),
+            _ => None,
         };
         // An interface that went away since is no network any more.
-        let Ok(index) = if_nametoindex(entry.interface_name.as_str()) else {
-            continue;
-        };
-        let (broadcast, netmask) = (v4(entry.broadcast), v4(entry.netmask));
-        interfaces.push(Interface {
-            index,
-            flags: entry.flags,
-            address,
-            broadcast,
-            netmask,
-        });
+        let index = if_nametoindex(entry.interface_name.as_str());
+        if let (Some(address), Ok(index)) = (ip(entry.address), index) {
+            interfaces.push(Interface {
+                index,
+                flags: entry.flags,
+                address,
+                broadcast: v4(entry.broadcast),
+                netmask: v4(entry.netmask),
+            });
+        }
     }
     Ok(choose(&interfaces, port, family))
 }
@@ -102,22 +98,22 @@ fn probe(interface: &Interface, port: u16) -> Option<Probe> {
                 .broadcast
                 .filter(|b| *b != own && !b.is_unspecified())
                 .or_else(|| last_of(own, interface.netmask?))?;
-            let to = SocketAddr::V4(SocketAddrV4::new(broadcast, port));
-            Some(Probe {
-                to,
-                interface: interface.index,
-                from: Some(own),
-            })
+            Some(broadcast_probe(interface, own, broadcast, port))
         }
-        IpAddr::V6(_) if interface.flags.contains(InterfaceFlags::IFF_MULTICAST) => {
-            let to = SocketAddr::V6(SocketAddrV6::new(ALL_NODES, port, 0, interface.index));
-            Some(Probe {
-                to,
-                interface: interface.index,
-                from: None,
-            })
-        }
+        IpAddr::V6(_) if interface.flags.contains(InterfaceFlags::IFF_MULTICAST) => Some(Probe {
+            to: SocketAddrV6::new(ALL_NODES, port, 0, interface.index).into(),
+            interface: interface.index,
+            from: None,
+        }),
         _ => None,
+    }
+}
+
+fn broadcast_probe(interface: &Interface, own: Ipv4Addr, to: Ipv4Addr, port: u16) -> Probe {
+    Probe {
+        to: SocketAddrV4::new(to, port).into(),
+        interface: interface.index,
+        from: Some(own),
     }
 }
 
@@ -134,12 +130,7 @@ fn loopback_probe(interface: &Interface, port: u16) -> Option<Probe> {
         return None;
     };
     let everybody = Ipv4Addr::new(127, 255, 255, 255);
-    let to = SocketAddr::V4(SocketAddrV4::new(everybody, port));
-    Some(Probe {
-        to,
-        interface: interface.index,
-        from: Some(own),
-    })
+    Some(broadcast_probe(interface, own, everybody, port))
 }
 
 #[cfg(test)]

@@ -30,9 +30,7 @@ impl Exclusions {
         let added = expansion.expand(word, |word| {
             match word.strip_prefix('@') {
                 Some(name) => self.groups.add_group(groups::checked(name)?, None),
-                None => {
-                    self.add_host(Target::parse(word).map_err(|reason| reason.to_string())?);
-                }
+                None => self.add_host(Target::parse(word)?),
             }
             Ok(())
         });

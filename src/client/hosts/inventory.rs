@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::bad;
 use super::file::{FILE_MAX, Line, Lines, shown};
 use super::groups::{self, Groups, Members, Problem, Why};
 use super::ranges::{self, Expansion, HOSTS_MAX};
@@ -76,9 +77,9 @@ impl Inventory {
         if let Some(place) = self.words.place(word) {
             return Ok(place);
         }
-        Target::parse(word).map_err(|reason| reason.to_string())?;
+        Target::parse(word)?;
         if self.words.len() == HOSTS_MAX {
-            return Err(ranges::TOO_MANY.to_owned());
+            return bad(ranges::TOO_MANY);
         }
         self.words
             .add(word)

@@ -104,6 +104,11 @@ pub(crate) fn gather(
     })
 }
 
+/// What is wrong with a word: one line without the word itself, safe to print.
+fn bad<T>(reason: impl Into<String>) -> Result<T, String> {
+    Err(reason.into())
+}
+
 /// What is wrong with a word of the command line.
 fn told(word: &str, reason: &str) -> String {
     match word {

@@ -7,8 +7,9 @@
 //!
 //! What is expanded is text: whether it names a host is `target`'s to say.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
+use super::bad;
 use crate::escape;
 
 /// The most hosts of one call, and so of one word. Fewer while fuzzing, which counts inputs.
@@ -25,20 +26,6 @@ pub(super) const TOO_MANY: &str = "more than 1,048,576 hosts";
 
 /// The longest number, in digits: it fits into 64 bits.
 const DIGITS_MAX: usize = 18;
-
-/// What is wrong with a range: one line without the word itself, safe to print.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BadRange(String);
-
-impl fmt::Display for BadRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-fn bad<T>(reason: impl Into<String>) -> Result<T, BadRange> {
-    Err(BadRange(reason.into()))
-}
 
 /// The items of a list: what stands between commas outside of brackets. A UNIX socket's path may
 /// have commas itself, so it reaches to the end.
@@ -80,7 +67,10 @@ pub(super) struct Pattern<'a> {
 
 impl<'a> Pattern<'a> {
     /// Reads an item of a list.
-    pub(super) fn parse(item: &'a str) -> Result<Self, BadRange> {
+    ///
+    /// # Errors
+    /// What is wrong with a range: one line without the word itself, safe to print.
+    pub(super) fn parse(item: &'a str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut count = 1_usize;
         let mut end = item;
@@ -139,7 +129,7 @@ impl Expansion {
         mut take: impl FnMut(&str) -> Result<(), String>,
     ) -> Result<(), String> {
         for item in items(list) {
-            let pattern = Pattern::parse(item).map_err(|reason| reason.to_string())?;
+            let pattern = Pattern::parse(item)?;
             let words = pattern.words();
             if words.len() > WORDS_MAX - self.words {
                 return Err(TOO_MANY.to_owned());
@@ -213,7 +203,7 @@ struct Range {
 }
 
 impl Range {
-    fn parse(text: &str) -> Result<Self, BadRange> {
+    fn parse(text: &str) -> Result<Self, String> {
         let shown = || escape::excerpt(text.as_bytes(), 40);
         if text.is_empty() {
             return bad("an empty range: write [1-3] or [1,3]");
@@ -250,7 +240,7 @@ impl Range {
     }
 }
 
-fn ranges(text: &str) -> Result<Vec<Range>, BadRange> {
+fn ranges(text: &str) -> Result<Vec<Range>, String> {
     text.split(',').map(Range::parse).collect()
 }
 
@@ -349,7 +339,7 @@ mod tests {
         assert_eq!(told, "more than 65536 groups");
     }
 
-    fn expanded(word: &str) -> Result<Vec<String>, BadRange> {
+    fn expanded(word: &str) -> Result<Vec<String>, String> {
         let mut words = Vec::new();
         for item in items(word) {
             let pattern = Pattern::parse(item)?;

@@ -5,9 +5,10 @@
 //! tested by a table, and so that a bad word is told before anything is sent.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+
+use super::bad;
 
 /// The longest path that fits into a `sockaddr_un` with its closing NUL, and the longest abstract
 /// name behind its opening one; unix(7).
@@ -71,24 +72,13 @@ pub enum Port {
     Service(String),
 }
 
-/// What is wrong with a HOST or PORT: one line without the word itself, safe to print.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadTarget(String);
-
-impl fmt::Display for BadTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-fn bad<T>(reason: impl Into<String>) -> Result<T, BadTarget> {
-    Err(BadTarget(reason.into()))
-}
-
 impl Target {
     /// Reads one HOST: `NAME`, `NAME:PORT`, `[V6]:PORT`, a bare address, `udp:…`, `unix:PATH`,
     /// `unix:@NAME`, `ssh:[USER@]HOST`.
-    pub fn parse(word: &str) -> Result<Target, BadTarget> {
+    ///
+    /// # Errors
+    /// What is wrong with it: one line without the word itself, safe to print.
+    pub fn parse(word: &str) -> Result<Target, String> {
         let endpoint = if let Some(path) = word.strip_prefix("unix:") {
             Endpoint::Unix(unix_path(path)?)
         } else if let Some(login) = word.strip_prefix("ssh:") {
@@ -112,7 +102,7 @@ impl Target {
     }
 }
 
-fn unix_path(path: &str) -> Result<PathBuf, BadTarget> {
+fn unix_path(path: &str) -> Result<PathBuf, String> {
     if path.is_empty() {
         return bad("unix: needs the path of a socket, or @ and an abstract name");
     }
@@ -133,7 +123,7 @@ fn unix_path(path: &str) -> Result<PathBuf, BadTarget> {
 
 /// `[USER@]HOST`. Nothing of it can be an option of ssh, or more than a word to the shell of a
 /// ProxyCommand, which may have all of it (ssh_config(5), TOKENS).
-fn ssh(login: &str) -> Result<Endpoint, BadTarget> {
+fn ssh(login: &str) -> Result<Endpoint, String> {
     let (user, rest) = match login.rsplit_once('@') {
         Some((user, rest)) => (Some(user), rest),
         None => (None, login),
@@ -165,7 +155,7 @@ fn ssh(login: &str) -> Result<Endpoint, BadTarget> {
     })
 }
 
-fn network(word: &str) -> Result<Endpoint, BadTarget> {
+fn network(word: &str) -> Result<Endpoint, String> {
     let (udp, rest) = match word.strip_prefix("udp:") {
         Some(rest) => (true, rest),
         None => (false, word),
@@ -191,7 +181,7 @@ fn network(word: &str) -> Result<Endpoint, BadTarget> {
     Ok(Endpoint::Net { udp, host, port })
 }
 
-fn host_and_port(text: &str) -> Result<(Host, Option<Port>), BadTarget> {
+fn host_and_port(text: &str) -> Result<(Host, Option<Port>), String> {
     if text.is_empty() {
         return bad("the host's name is empty");
     }
@@ -215,7 +205,7 @@ fn host_and_port(text: &str) -> Result<(Host, Option<Port>), BadTarget> {
 }
 
 /// What follows an opening bracket: `V6]` or `V6]:PORT`.
-fn bracketed(inner: &str) -> Result<(Host, Option<Port>), BadTarget> {
+fn bracketed(inner: &str) -> Result<(Host, Option<Port>), String> {
     let Some((address, rest)) = inner.split_once(']') else {
         return bad("a bracket that does not close; write [ADDRESS]:PORT");
     };
@@ -241,7 +231,7 @@ fn decoded_zone(address: &str) -> Cow<'_, str> {
 }
 
 /// An IPv6 address with or without a zone; `None` when it is no address at all.
-fn v6(text: &str) -> Result<Option<Host>, BadTarget> {
+fn v6(text: &str) -> Result<Option<Host>, String> {
     let Some((address, zone)) = text.split_once('%') else {
         return Ok(text.parse().ok().map(|v6| Host::Address(IpAddr::V6(v6))));
     };
@@ -256,7 +246,7 @@ fn v6(text: &str) -> Result<Option<Host>, BadTarget> {
 }
 
 /// A name, or an IPv4 address; what is neither is left to the resolver if it could be a name.
-fn name_or_v4(text: &str) -> Result<Host, BadTarget> {
+fn name_or_v4(text: &str) -> Result<Host, String> {
     if let Ok(v4) = text.parse::<Ipv4Addr>() {
         return Ok(Host::Address(IpAddr::V4(v4)));
     }
@@ -313,7 +303,10 @@ fn is_numbers(text: &str) -> bool {
 impl Port {
     /// Reads a port's number or a service's name (RFC 6335 section 5.1: letters, digits and
     /// hyphens, at least one letter; real services(5) files have `_`, `.` and `+` too).
-    pub fn parse(text: &str) -> Result<Port, BadTarget> {
+    ///
+    /// # Errors
+    /// What is wrong with it: one line, safe to print.
+    pub fn parse(text: &str) -> Result<Port, String> {
         if text.is_empty() {
             return bad("the port is empty");
         }

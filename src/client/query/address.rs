@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use nix::net::if_::{if_indextoname, if_nametoindex};
+use nix::sys::socket::SockaddrStorage;
 
 use super::failure::Failure;
 
@@ -37,6 +38,12 @@ impl Family {
         };
         Err(Failure::Unusable(reason.to_owned()))
     }
+}
+
+/// An Internet address as std has it; None for another family.
+pub(crate) fn from_kernel(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
 }
 
 /// A zone's number (RFC 4007 section 11): an interface's name first, as getaddrinfo does.

@@ -80,7 +80,7 @@ pub(crate) struct Budget {
     pub(crate) spare: usize,
 }
 
-/// What all hosts budget.
+/// What all hosts share.
 pub(crate) struct Prober {
     pub(crate) settings: Settings,
     resolver: Resolver<Arc<str>>,

@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
+use super::address;
+
 /// How long a neighbour that answers stays: half as long again as the kernel's base_reachable_time
 /// of 30 s at most, and 5 s more until it may be thrown out.
 const STAY_REACHABLE: Duration = Duration::from_secs(51);
@@ -120,11 +122,7 @@ impl Network {
 fn attached() -> Vec<Network> {
     let without =
         InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_POINTOPOINT | InterfaceFlags::IFF_NOARP;
-    let ip = |address: Option<SockaddrStorage>| {
-        let address = address?;
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-    };
+    let ip = |address: Option<SockaddrStorage>| Some(address::from_kernel(&address?)?.ip());
     let interfaces = getifaddrs().into_iter().flatten();
     let near = interfaces.filter(|interface| !interface.flags.intersects(without));
     near.filter_map(|interface| {

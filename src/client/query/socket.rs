@@ -19,6 +19,8 @@ use nix::sys::socket::{
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::address;
+
 /// How to receive from a socket: recv(2), or something that takes more care.
 pub(super) type Receive = fn(RawFd, &mut [u8], MsgFlags) -> Result<usize, Errno>;
 
@@ -173,16 +175,10 @@ impl Socket {
     ) -> Result<(usize, Option<SocketAddr>), Errno> {
         let once = |fd| {
             let (length, from) = recvfrom::<SockaddrStorage>(fd, &mut buffer.borrow_mut())?;
-            Ok((length, from.as_ref().and_then(std_address)))
+            Ok((length, from.as_ref().and_then(address::from_kernel)))
         };
         self.receive_or_error(once).await
     }
-}
-
-/// An Internet address as std has it; None for another family.
-fn std_address(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
 }
 
 /// The errno within what tokio hands on; it passes system errors through.

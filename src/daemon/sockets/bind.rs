@@ -1,6 +1,7 @@
 //! Sockets of our own, for running without a service manager: `--listen` addresses come in,
 //! bound and classified sockets go out.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -88,7 +89,7 @@ pub(crate) fn bind_all(resolved: &[Resolved<'_>], access: Access) -> Result<Sock
     let mut binding = Binding::default();
     for Resolved { listen, addresses } in resolved {
         match listen {
-            ListenAddr::Unix(path) => binding.bind_path(listen, path, access),
+            ListenAddr::Unix(path) => binding.bind_path(path, access),
             ListenAddr::Abstract(name) => binding.bind_name(listen, name),
             ListenAddr::Inet { datagram, .. } => binding.bind_inet(listen, *datagram, addresses),
         }
@@ -103,34 +104,26 @@ struct Binding<'a> {
     bound: Sockets,
     ports: Vec<(&'a ListenAddr, SocketAddr)>,
     names: Vec<&'a ListenAddr>,
-    /// Those of `bound.bound_paths`.
-    files: Vec<&'a ListenAddr>,
 }
 
-fn taken(owner: &ListenAddr) -> String {
+fn taken(owner: &dyn fmt::Display) -> String {
     format!("--listen {owner} has it already")
 }
 
 impl<'a> Binding<'a> {
-    fn bind_path(
-        &mut self,
-        listen: &'a ListenAddr,
-        path: &Path,
-        access: Access,
-    ) -> Result<(), String> {
-        let mut files = self.files.iter().zip(&self.bound.bound_paths);
-        if let Some((owner, _)) = files.find(|(_, file)| file.is_at(path)) {
+    fn bind_path(&mut self, path: &Path, access: Access) -> Result<(), String> {
+        let mut files = self.bound.bound_paths.iter();
+        if let Some(owner) = files.find(|file| file.is_at(path)) {
             return Err(taken(owner));
         }
         let (fd, file) = unix::listen_at(path, access)?;
         self.bound.bound_paths.push(file);
-        self.files.push(listen);
         self.add(fd)
     }
 
     fn bind_name(&mut self, listen: &'a ListenAddr, name: &str) -> Result<(), String> {
         if self.names.contains(&listen) {
-            return Err(taken(listen));
+            return Err(taken(&listen));
         }
         self.names.push(listen);
         self.add(unix::listen_as(name)?)
@@ -170,7 +163,7 @@ impl<'a> Binding<'a> {
     fn words(&self, errno: Errno, datagram: bool, address: SocketAddr) -> String {
         match (errno, address) {
             (Errno::EADDRINUSE, _) => match self.owner(datagram, address) {
-                Some(owner) => format!("{address}: {}", taken(owner)),
+                Some(owner) => format!("{address}: {}", taken(&owner)),
                 None => format!("{address} is in use by another process"),
             },
             (Errno::EADDRNOTAVAIL, _) => format!("{address} is not an address of this machine"),

@@ -21,7 +21,7 @@ use crate::daemon::signals;
 use crate::daemon::sockets::address::ListenAddr;
 use crate::daemon::sockets::bind;
 use crate::daemon::sockets::unix::Access;
-use crate::daemon::sockets::{Socket, Sockets, classify};
+use crate::daemon::sockets::{NOT_SERVED, Socket, Sockets, classify};
 use crate::daemon::sys::{self, failed};
 
 /// The first descriptor that a service manager passes (sd_listen_fds(3)).
@@ -187,9 +187,6 @@ fn take(manager: &mut ListenFd, index: usize, label: &str) -> Result<OwnedFd, St
     }
     Err(format!("{label} {}", what_it_is(index + LISTEN_FDS_START)))
 }
-
-const NOT_SERVED: &str =
-    "is a socket of a kind that is not served here; TCP, UDP, UNIX and vsock sockets are";
 
 /// Says what a descriptor that is not served is, as far as /proc (proc(5)) tells.
 fn what_it_is(number: usize) -> String {

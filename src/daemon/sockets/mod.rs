@@ -43,6 +43,10 @@ pub(crate) struct Socket {
     pub(crate) name: String,
 }
 
+/// What is said of others.
+const NOT_SERVED: &str =
+    "is a socket of a kind that is not served here; TCP, UDP, UNIX and vsock sockets are";
+
 /// The sockets to serve.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
@@ -79,24 +83,18 @@ pub(crate) fn classify(fd: OwnedFd, label: &str) -> Result<Socket, String> {
     let kind = getsockopt(&fd, sockopt::SockType).map_err(failed)?;
     let local = getsockname::<SockaddrStorage>(fd.as_raw_fd()).map_err(failed)?;
     let family = local.family().unwrap_or(AddressFamily::Unspec);
-    let (role, noun) = match (family, kind) {
-        (AddressFamily::Inet | AddressFamily::Inet6, SockType::Stream) => {
-            (stream_role(&fd, &local, label)?, "TCP")
-        }
-        (AddressFamily::Unix, SockType::Stream) => {
-            (stream_role(&fd, &local, label)?, "UNIX stream")
-        }
-        (AddressFamily::Unix, SockType::SeqPacket) => {
-            (stream_role(&fd, &local, label)?, "UNIX seqpacket")
-        }
-        (AddressFamily::Vsock, SockType::Stream) => (stream_role(&fd, &local, label)?, "vsock"),
-        (AddressFamily::Inet | AddressFamily::Inet6, SockType::Datagram) => (Kind::Datagram, "UDP"),
-        (AddressFamily::Unix, SockType::Datagram) => (Kind::Datagram, "UNIX datagram"),
-        (family, kind) => {
-            return Err(format!(
-                "{label} is a socket of a kind that is not served here ({family:?}, {kind:?}); TCP, UDP, UNIX and vsock sockets are"
-            ));
-        }
+    let noun = match (family, kind) {
+        (AddressFamily::Inet | AddressFamily::Inet6, SockType::Stream) => "TCP",
+        (AddressFamily::Inet | AddressFamily::Inet6, SockType::Datagram) => "UDP",
+        (AddressFamily::Unix, SockType::Stream) => "UNIX stream",
+        (AddressFamily::Unix, SockType::SeqPacket) => "UNIX seqpacket",
+        (AddressFamily::Unix, SockType::Datagram) => "UNIX datagram",
+        (AddressFamily::Vsock, SockType::Stream) => "vsock",
+        (family, kind) => return Err(format!("{label} {NOT_SERVED} ({family:?}, {kind:?})")),
+    };
+    let role = match kind {
+        SockType::Datagram => Kind::Datagram,
+        _ => stream_role(&fd, &local, label)?,
     };
     set_nonblocking(fd.as_fd(), role != Kind::Connection).map_err(failed)?;
     let name = format!("{} ({noun})", address_text(&local));

@@ -1,6 +1,7 @@
 //! UNIX sockets of our own: a path or an abstract name comes in, a listener goes out, and with it
 //! the file that is to be removed in the end.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -44,6 +45,13 @@ impl BoundPath {
     pub(super) fn is_at(&self, path: &Path) -> bool {
         std::fs::symlink_metadata(path)
             .is_ok_and(|meta| meta.dev() == self.device && meta.ino() == self.inode)
+    }
+}
+
+/// As `--listen` takes it.
+impl fmt::Display for BoundPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix:{}", self.path.display())
     }
 }
 

@@ -141,7 +141,8 @@ def fleet_goals(samples: Samples) -> Iterator[Goal]:
     ssh = samples.where(section="ssh")
     loop = next((name for name in ssh.values("series") if name.startswith("xargs")), None)
     found = ratio(ssh.where(series="ruptime --ssh, text"), ssh.where(series=loop), "seconds") if loop else None
-    yield at_most("ssh: time / that of xargs with ssh", 1.0, found)
+    # The same ssh does the work: no more than what two runs of one differ by.
+    yield at_most("ssh: time / that of xargs with ssh", 1.1, found)
 
 
 def loss_goals(samples: Samples) -> Iterator[Goal]:

@@ -9,7 +9,6 @@
 //! after the loads, on a terminal, says at a glance where they go, from 15 over 5 to
 //! 1 minute.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -136,23 +135,22 @@ impl Layout {
     /// One line for a screen of so many columns. Where the mark would not be seen any more, it
     /// stands before the values. A `dim` line has no colours.
     pub(crate) fn line(&self, line: &Line<'_>, columns: usize, dim: bool) -> String {
-        let cells = Cells::new(line);
         let style = Style {
             color: self.style.color && !dim,
             ..self.style
         };
         let push = |style: Style, mark_first: bool| {
             let mut text = String::new();
-            cells.push_state(&mut text, &self.widths, style, mark_first);
+            line.push_state(&mut text, &self.widths, style, mark_first);
             text
         };
         let bare = Style {
             color: false,
             ..style
         };
-        let hidden = !cells.mark.is_empty() && push(bare, false).width() > columns;
+        let hidden = !line.mark.is_empty() && push(bare, false).width() > columns;
         let mut text = push(style, hidden);
-        cells.push_addresses(&mut text);
+        line.push_addresses(&mut text);
         text
     }
 }
@@ -166,88 +164,40 @@ fn write_styled<'a>(
     let mut text = String::new();
     for line in lines {
         text.clear();
-        let cells = Cells::new(&line);
-        cells.push_state(&mut text, &widths, style, false);
-        cells.push_addresses(&mut text);
+        line.push_state(&mut text, &widths, style, false);
+        line.push_addresses(&mut text);
         text.push('\n');
         out.write_all(text.as_bytes())?;
     }
     Ok(())
 }
 
-/// What stands in the columns.
-struct Cells<'a> {
-    name: Cow<'a, str>,
-    mark: &'a str,
-    state: CellsOf<'a>,
-    addresses: &'a [String],
-}
-
-enum CellsOf<'a> {
-    Waiting,
-    Up {
-        uptime: String,
-        users: Option<String>,
-        load: Option<[f64; 3]>,
-    },
-    NotUp {
-        status: Status,
-        /// Where it is said nowhere else.
-        silent: Option<String>,
-        reason: &'a str,
-    },
-}
-
-impl<'a> Cells<'a> {
-    fn new(line: &Line<'a>) -> Self {
-        let state = match line.state {
-            State::Waiting => CellsOf::Waiting,
-            State::Up(report) => CellsOf::Up {
-                uptime: clock::span(report.uptime),
-                users: report.users.map(|n| n.to_string()),
-                load: report.load,
-            },
-            State::NotUp {
-                status,
-                silent,
-                reason,
-            } => CellsOf::NotUp {
-                status,
-                silent: silent.map(clock::span).filter(|_| line.mark.is_empty()),
-                reason,
-            },
+impl Line<'_> {
+    /// How long the host has been up; or for how long it has not answered, where no mark says it.
+    fn span(&self) -> Option<String> {
+        let span = match self.state {
+            State::Up(report) => Some(report.uptime),
+            State::NotUp { silent, .. } if self.mark.is_empty() => silent,
+            State::Waiting | State::NotUp { .. } => None,
         };
-        Self {
-            name: escape::line(line.host.as_bytes()),
-            mark: line.mark,
-            state,
-            addresses: line.addresses,
-        }
+        span.map(clock::span)
     }
 
-    fn push_addresses(&self, line: &mut String) {
+    fn push_addresses(&self, text: &mut String) {
         for (place, address) in self.addresses.iter().enumerate() {
-            line.push_str(if place == 0 { "  " } else { " " });
-            line.push_str(&escape::line(address.as_bytes()));
+            text.push_str(if place == 0 { "  " } else { " " });
+            text.push_str(&escape::line(address.as_bytes()));
         }
     }
 
-    fn push_state(&self, line: &mut String, widths: &Widths, style: Style, mark_first: bool) {
-        let _ = write!(
-            line,
-            "{}{:2$}  ",
-            self.name,
-            "",
-            widths.name.saturating_sub(self.name.width())
-        );
-        match &self.state {
-            CellsOf::Waiting => line.push_str("no answer yet"),
-            CellsOf::NotUp {
-                status,
-                silent,
-                reason,
-            } => {
-                let color = if *status == Status::Down { RED } else { YELLOW };
+    fn push_state(&self, text: &mut String, widths: &Widths, style: Style, mark_first: bool) {
+        let name = escape::line(self.host.as_bytes());
+        let blanks = widths.name.saturating_sub(name.width());
+        let _ = write!(text, "{name}{:blanks$}  ", "");
+        match self.state {
+            State::Waiting => text.push_str("no answer yet"),
+            State::NotUp { status, reason, .. } => {
+                let color = if status == Status::Down { RED } else { YELLOW };
                 let status = status.as_str();
                 let reason = escape::line(reason.as_bytes());
                 let told = if self.mark.is_empty() {
@@ -255,52 +205,39 @@ impl<'a> Cells<'a> {
                 } else {
                     format!("{status} {}", self.mark)
                 };
-                push_colored(
-                    line,
-                    &match silent {
-                        Some(span) => format!("{told}  {span:>0$}, {reason}", widths.uptime),
-                        None => format!("{told}  {reason}"),
-                    },
-                    style.color.then_some(color),
-                );
+                let told = match self.span() {
+                    Some(span) => format!("{told}  {span:>0$}, {reason}", widths.uptime),
+                    None => format!("{told}  {reason}"),
+                };
+                push_colored(text, &told, style.color.then_some(color));
             }
-            CellsOf::Up {
-                uptime,
-                users,
-                load,
-            } => {
+            State::Up(report) => {
                 let color = style.color.then_some(YELLOW);
                 if mark_first {
-                    line.push_str("up ");
-                    push_colored(line, self.mark, color);
-                    line.push_str("  ");
+                    text.push_str("up ");
+                    push_colored(text, self.mark, color);
+                    text.push_str("  ");
                 } else {
-                    let _ = write!(line, "{:<1$}  ", "up", widths.status);
+                    let _ = write!(text, "{:<1$}  ", "up", widths.status);
                 }
-                push_values(line, widths, style, uptime, users.as_deref(), *load);
+                push_values(text, widths, style, report);
                 if !mark_first && !self.mark.is_empty() {
-                    line.push_str("  ");
-                    push_colored(line, self.mark, color);
+                    text.push_str("  ");
+                    push_colored(text, self.mark, color);
                 }
             }
         }
     }
 }
 
-fn push_values(
-    line: &mut String,
-    widths: &Widths,
-    style: Style,
-    uptime: &str,
-    users: Option<&str>,
-    load: Option<[f64; 3]>,
-) {
+fn push_values(line: &mut String, widths: &Widths, style: Style, report: &Report) {
+    let uptime = clock::span(report.uptime);
     let _ = write!(line, "{uptime:>0$}", widths.uptime);
-    let users = users.map(|count| {
-        let word = if count == "1" { "user" } else { "users" };
+    let users = report.users.map(|count| {
+        let word = if count == 1 { "user" } else { "users" };
         format!("{count:>0$} {word}", widths.users)
     });
-    match (users, load) {
+    match (users, report.load) {
         (None, None) => {}
         (Some(users), None) => line.extend([",  ", &users]),
         (None, Some(_)) if widths.users == 0 => line.push_str(",  "),
@@ -311,7 +248,7 @@ fn push_values(
             let _ = write!(line, ",  {comma:<width$}  ");
         }
     }
-    if let Some(load) = load {
+    if let Some(load) = report.load {
         push_load(line, widths, style, load);
     }
 }
@@ -350,34 +287,32 @@ struct Widths {
 impl Widths {
     fn of<'a>(lines: impl Iterator<Item = Line<'a>>) -> Widths {
         let mut widths = Widths::default();
-        lines.for_each(|line| widths.add(&Cells::new(&line)));
+        lines.for_each(|line| widths.add(&line));
         widths
     }
 
-    fn add(&mut self, cell: &Cells<'_>) {
+    fn add(&mut self, line: &Line<'_>) {
         let grow = |width: &mut usize, to: usize| *width = to.max(*width);
-        let name = cell.name.width();
+        let name = escape::line(line.host.as_bytes()).width();
         if name <= MAX_NAME {
             grow(&mut self.name, name);
         }
-        match &cell.state {
-            CellsOf::Waiting => {}
+        grow(&mut self.uptime, line.span().map_or(0, |span| span.len()));
+        match line.state {
+            State::Waiting => {}
             // With a mark the line goes its own way.
-            CellsOf::NotUp { .. } if !cell.mark.is_empty() => {}
-            CellsOf::NotUp { status, silent, .. } => {
-                grow(&mut self.status, status.as_str().len());
-                grow(&mut self.uptime, silent.as_ref().map_or(0, String::len));
-            }
-            CellsOf::Up {
-                uptime,
-                users,
-                load,
-            } => {
+            State::NotUp { .. } if !line.mark.is_empty() => {}
+            State::NotUp { status, .. } => grow(&mut self.status, status.as_str().len()),
+            State::Up(report) => {
                 grow(&mut self.status, "up".len());
-                grow(&mut self.uptime, uptime.len());
-                grow(&mut self.users, users.as_ref().map_or(0, String::len));
-                self.plural |= users.as_ref().is_some_and(|count| count != "1");
-                for (width, value) in self.load.iter_mut().zip(load.unwrap_or_default()) {
+                if let Some(users) = report.users {
+                    grow(
+                        &mut self.users,
+                        users.checked_ilog10().map_or(1, |n| n as usize + 1),
+                    );
+                    self.plural |= users != 1;
+                }
+                for (width, value) in self.load.iter_mut().zip(report.load.unwrap_or_default()) {
                     grow(width, load_width(value));
                 }
             }

@@ -76,7 +76,7 @@ INSTALLED_daemon = \
 	644:packaging/ufw/ruptime:$(UFWDIR)/ruptime \
 	644:systemd/README.md:$(DOCDIR)/units.md
 
-SCRIPTS = .ci/run .ci/timed packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/needs tests/try tests/oldest-crates tests/oldest-rust tests/system/run tests/system/host.sh tests/packaging/run
+SCRIPTS = .ci/run .ci/timed packaging/dist packaging/build-deb packaging/build-rpm packaging/debian/tests/ask packaging/debian/ruptime-rs.postrm tests/common/lan tests/machines tests/needs tests/try tests/oldest-crates tests/oldest-rust tests/system/run tests/system/host.sh tests/packaging/run
 
 .PHONY: help build run test check lint bench soak pictures install uninstall dist deb deb-archive rpm clean
 
@@ -115,8 +115,7 @@ check:
 	$(CARGO) test $(CARGOFLAGS)
 	$(CARGO) test $(CARGOFLAGS) --manifest-path tests/bench/Cargo.toml
 	python3 -B -m unittest discover -s tests/bench -t tests/bench
-	tests/system/run all
-	tests/packaging/run all
+	tests/machines
 
 lint:
 	tests/needs

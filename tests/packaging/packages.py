@@ -25,6 +25,7 @@ from suite import Result, interrupted, private_mounts  # noqa: E402
 
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/packaging/run", description=__doc__.splitlines()[0])
+    parser.add_argument("--build", action="store_true", help="build the packages that are missing, and test nothing")
     parser.add_argument("release", nargs="?", default="all", choices=[*roots.RELEASES, "all"])
     parser.add_argument("word", nargs="*", help="run only tests whose name has one of these")
     return parser.parse_args()
@@ -68,6 +69,8 @@ def main():
         private_mounts()
         try:
             build.ready(releases)
+            if args.build:
+                return 0
             suite = unittest.TestSuite(tests_of(release, args.word) for release in releases)
             result = unittest.TextTestRunner(sys.stdout, verbosity=2, resultclass=Result).run(suite)
         except KeyboardInterrupt as signalled:

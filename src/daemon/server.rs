@@ -139,7 +139,7 @@ impl Server {
                 .wait(&mut ready, deadline, now)
                 .map_err(failed("epoll_wait"))?;
             self.handle(&ready);
-            self.answers.polled(Instant::now());
+            self.answers.turn_over(Instant::now());
         }
     }
 

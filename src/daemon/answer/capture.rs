@@ -26,8 +26,8 @@ use crate::daemon::sys::Ending;
 
 /// The longest answer, in bytes; the command is stopped when it says more.
 const LONGEST_ANSWER: usize = 64 << 10;
-/// How long a run may wait for the clients of the last one to ask again, from the first look after
-/// their answers. Those who ask in a loop come back almost together, and a run less is worth more
+/// How long a run may wait for the clients of the last one to ask again, once their answers have been
+/// sent. Those who ask in a loop come back almost together, and a run less is worth more
 /// than this wait.
 const GATHER: Duration = Duration::from_millis(1);
 /// The client of a shared run, in a record.
@@ -50,10 +50,10 @@ pub(crate) struct Capture<W> {
 enum State<W> {
     /// Nobody waits, and nothing runs.
     Idle,
-    /// Somebody waits, and the others of the last run have until then to come. `is_polled`: the
-    /// sockets have been polled since the last run, so every client that was there already is
-    /// waiting here.
-    Gathering { until: Instant, is_polled: bool },
+    /// Somebody waits, and the others of the last run have until then to come. `is_sent`: the turn of
+    /// the loop is over in which the last run's answers were sent, and `until` counts from its end; so
+    /// the sockets are polled before it.
+    Gathering { until: Instant, is_sent: bool },
     /// Whoever comes now waits for the next run.
     Running(Run<W>),
 }
@@ -172,14 +172,14 @@ impl<W> Capture<W> {
     fn gather(&mut self, now: Instant) {
         self.state = State::Gathering {
             until: now + GATHER,
-            is_polled: false,
+            is_sent: false,
         };
     }
 
-    /// The sockets have been polled, and the answers of the last run have been sent before that.
-    pub(crate) fn polled(&mut self, now: Instant) {
-        if let State::Gathering { until, is_polled } = &mut self.state {
-            if !std::mem::replace(is_polled, true) {
+    /// A turn of the loop is over: the answers of a run that has ended in it have been sent.
+    pub(crate) fn turn_over(&mut self, now: Instant) {
+        if let State::Gathering { until, is_sent } = &mut self.state {
+            if !std::mem::replace(is_sent, true) {
                 *until = now + GATHER;
             }
         }
@@ -188,10 +188,10 @@ impl<W> Capture<W> {
     /// True where a run is to be started now: somebody waits, nothing runs, and about as many
     /// have come as are expected, or have had their time to come.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        let State::Gathering { until, is_polled } = self.state else {
+        let State::Gathering { until, is_sent } = self.state else {
             return false;
         };
-        self.crowd.is_here(self.waiting.len()) || (is_polled && until <= now)
+        self.crowd.is_here(self.waiting.len()) || (is_sent && until <= now)
     }
 
     /// When [`Self::is_due`] becomes true without further requests.
@@ -469,7 +469,7 @@ mod tests {
         assert!(!capture.is_due(now));
         assert_eq!(capture.deadline(), Some(now + GATHER));
         assert!(!capture.is_due(now + GATHER), "nobody has looked for more");
-        capture.polled(now);
+        capture.turn_over(now);
         assert!(capture.is_due(now + GATHER));
         capture.push(8, now);
         assert!(capture.is_due(now));

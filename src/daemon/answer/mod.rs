@@ -141,9 +141,9 @@ impl Answers {
         }
     }
 
-    /// The sockets have been polled.
-    pub(crate) fn polled(&mut self, now: Instant) {
-        self.capture.polled(now);
+    /// A turn of the loop is over.
+    pub(crate) fn turn_over(&mut self, now: Instant) {
+        self.capture.turn_over(now);
     }
 
     /// A run's command has said something, or everything.

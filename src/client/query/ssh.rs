@@ -25,7 +25,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, setpgid};
+use nix::unistd::Pid;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::sleep;
@@ -92,13 +92,13 @@ impl Ssh {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // A group of its own, so that a time-out reaches what ssh has started.
+            .process_group(0)
             // A ProxyJump is an ssh of its own without BatchMode: it finds no terminal, and no
             // program that asks in a window.
             .env("SSH_ASKPASS_REQUIRE", "never")
             .env_remove("SSH_ASKPASS");
         let begin = || {
-            // A group of its own, so that a time-out reaches what ssh has started.
-            setpgid(THIS_PROCESS, THIS_PROCESS)?;
             leave_terminal()?;
             // A client that is killed leaves none behind.
             set_pdeathsig(Signal::SIGTERM)?;
@@ -109,9 +109,6 @@ impl Ssh {
         command
     }
 }
-
-/// For setpgid(2).
-const THIS_PROCESS: Pid = Pid::from_raw(0);
 
 /// Gives up the controlling terminal, if there is one, of this process and all that it starts.
 ///

@@ -9,7 +9,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
-use nix::sys::socket::SockaddrStorage;
 
 use crate::client::query::address::{self, Family};
 
@@ -41,14 +40,13 @@ struct Interface {
 pub(crate) fn probes(port: u16, family: Family) -> Result<Vec<Probe>, Errno> {
     let mut interfaces = Vec::new();
     for entry in getifaddrs()? {
-        let ip = |address: Option<SockaddrStorage>| Some(address::from_kernel(&address?)?.ip());
-        let v4 = |address| match ip(address) {
+        let v4 = |address| match address::ip_of(address) {
             Some(IpAddr::V4(v4)) => Some(v4),
             _ => None,
         };
         // An interface that went away since is no network any more.
         let index = if_nametoindex(entry.interface_name.as_str());
-        if let (Some(address), Ok(index)) = (ip(entry.address), index) {
+        if let (Some(address), Ok(index)) = (address::ip_of(entry.address), index) {
             interfaces.push(Interface {
                 index,
                 flags: entry.flags,

@@ -1,6 +1,6 @@
 //! Address families, and the zones of link-local addresses.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use nix::sys::socket::SockaddrStorage;
@@ -44,6 +44,11 @@ impl Family {
 pub(crate) fn from_kernel(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
+}
+
+/// An interface's address or mask, where it has one (getifaddrs(3)).
+pub(crate) fn ip_of(address: Option<SockaddrStorage>) -> Option<IpAddr> {
+    from_kernel(&address?).map(|address| address.ip())
 }
 
 /// A zone's number (RFC 4007 section 11): an interface's name first, as getaddrinfo does.

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use nix::sys::socket::SockaddrStorage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
@@ -122,13 +121,12 @@ impl Network {
 fn attached() -> Vec<Network> {
     let without =
         InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_POINTOPOINT | InterfaceFlags::IFF_NOARP;
-    let ip = |address: Option<SockaddrStorage>| Some(address::from_kernel(&address?)?.ip());
     let interfaces = getifaddrs().into_iter().flatten();
     let near = interfaces.filter(|interface| !interface.flags.intersects(without));
     near.filter_map(|interface| {
         Some(Network {
-            address: ip(interface.address)?,
-            netmask: ip(interface.netmask)?,
+            address: address::ip_of(interface.address)?,
+            netmask: address::ip_of(interface.netmask)?,
         })
     })
     .collect()
